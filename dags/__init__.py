@@ -1,0 +1,1 @@
+"""Airflow wiring: which job runs when, and after what."""

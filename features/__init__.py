@@ -1,0 +1,1 @@
+"""From raw events to samples and the tables they live in."""

@@ -1,0 +1,63 @@
+"""Errors a user can act on: one sentence, the thing's name, what to do."""
+
+
+class UserError(Exception):
+    """Bad input or a missing part: its text is the one sentence the command line prints.
+
+    A subclass is a kind of failure with an entry of its own in ``infra/RUNBOOK.md``.
+    """
+
+    code = "input"
+    """Stable name of the kind of failure, printed as ``error`` in the JSON line."""
+
+    exit_code = 2
+    """Exit status of the command that raised it."""
+
+
+class SpecError(UserError):
+    """A spec that can't be used: the text names the file, the path inside it and the fix."""
+
+    code = "spec"
+
+
+class SourceError(UserError):
+    """Raw data that can't be read as the spec declares it."""
+
+    code = "source"
+
+
+class MissingDayError(SourceError):
+    """A day whose raw data is absent or empty."""
+
+    code = "missing-day"
+
+
+class AuditError(UserError):
+    """A staged partition that broke an audit rule of severity ``stop``."""
+
+    code = "audit"
+    exit_code = 3
+
+
+class LakeError(UserError):
+    """A table that is missing, unreadable or not writable."""
+
+    code = "lake"
+
+
+class TrainingError(UserError):
+    """Training that can't start or must not go on."""
+
+    code = "training"
+
+
+class RegistryError(UserError):
+    """A model version, alias or artifact that is absent or not as it was registered."""
+
+    code = "registry"
+
+
+class ServiceError(UserError):
+    """A service or tool (Java, Airflow, MLflow, a port) that is missing or does not answer."""
+
+    code = "service"

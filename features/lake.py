@@ -1,0 +1,91 @@
+"""Where a product's tables lie, and how they are read and written without a JVM."""
+
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import TableNotFoundError
+
+from features.errors import LakeError
+
+TABLES = (
+    "staged",
+    "samples",
+    "quarantine",
+    "counts",
+    "vocabulary",
+    "encoded",
+    "metrics",
+    "masks",
+    "runs",
+)
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The tables of one product: ``<root>/<product>/<table>``."""
+
+    root: str
+    product: str
+
+    def path(self, table: str) -> str:
+        """Return the location of ``table``, a folder or an object store's prefix."""
+        if table not in TABLES:
+            raise ValueError(f"no table is called '{table}'")
+        return f"{self.root}/{self.product}/{table}"
+
+    def exists(self, table: str) -> bool:
+        """Return whether ``table`` was created."""
+        return DeltaTable.is_deltatable(self.path(table))
+
+    def open(self, table: str, version: int | None = None) -> DeltaTable:
+        """Return ``table`` as it is, or as it was at ``version``.
+
+        Raises:
+            LakeError: when there is no such table.
+        """
+        try:
+            return DeltaTable(self.path(table), version=version)
+        except TableNotFoundError:
+            raise LakeError(
+                f"table {self.product}/{table} does not exist in {self.root}; "
+                "build a day first: autoifs backfill"
+            ) from None
+
+    def days(self, table: str) -> list[str]:
+        """Return the days that ``table`` holds, oldest first; none when it does not exist."""
+        if not self.exists(table):
+            return []
+        return sorted({part["ds"] for part in self.open(table).partitions()})
+
+    def commit_of(self, table: str, day: date) -> dict[str, Any] | None:
+        """Return what the last commit of a day's partition says of itself.
+
+        Writers put a JSON object into the commit: ``ds``, ``as_of``, ``rows``, ``content_hash``,
+        ``fingerprint`` … (see ``features/README.md``). The Delta version is added as ``version``.
+        """
+        if not self.exists(table):
+            return None
+        for entry in self.open(table).history():
+            said = json.loads(entry.get("userMetadata") or "{}")
+            if said.get("ds") == day.isoformat():
+                return {**said, "version": entry["version"]}
+        return None
+
+    def replace(self, table: str, where: dict[str, str], rows: pa.Table) -> None:
+        """Replace the rows for which every column of ``where`` has its value, in one commit.
+
+        Tables written this way (``metrics``, ``masks``, ``runs``) are created by their first rows
+        and take new columns as they come. ``where`` must name the partition ``ds``.
+        """
+        path = self.path(table)
+        if not self.exists(table):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            write_deltalake(path, rows, partition_by=["ds"])
+            return
+        predicate = " AND ".join(f"{column} = '{value}'" for column, value in where.items())
+        write_deltalake(path, rows, mode="overwrite", predicate=predicate, schema_mode="merge")

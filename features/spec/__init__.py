@@ -1,0 +1,17 @@
+"""The spec: the YAML file that declares a product, and everything derived from it alone."""
+
+from features.spec.layout import Column, Layout, layout_of
+from features.spec.load import find_spec, load_spec, spec_names, specs_folder
+from features.spec.model import Entity, Spec
+
+__all__ = [
+    "Column",
+    "Entity",
+    "Layout",
+    "Spec",
+    "find_spec",
+    "layout_of",
+    "load_spec",
+    "spec_names",
+    "specs_folder",
+]

@@ -1,0 +1,132 @@
+"""The columns of the samples and encoded tables: the one place that derives their names."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from features.spec.model import Category, Entity, Rates, Spec
+
+Kind = Literal["category", "multi", "number"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One feature as a column of ``samples`` and ``encoded``."""
+
+    name: str
+    """The column's name in both tables: c_… (category), m_… (multi-value), n_… (number)."""
+    kind: Kind
+    source: str
+    """What the spec calls it: a column, ``source.column``, or the words of a rate."""
+    scale: Literal["none", "log1p"] = "none"
+    min_count: int = 1
+    dim: int = 8
+    separator: str = ","
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """The order of scenarios, tasks and features that tables, models and reports share."""
+
+    scenarios: tuple[str, ...]
+    tasks: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    def of(self, *kinds: Kind) -> tuple[Column, ...]:
+        """Return the columns of the given kinds, in order."""
+        return tuple(column for column in self.columns if column.kind in kinds)
+
+
+def layout_of(spec: Spec) -> Layout:
+    """Return the layout that ``spec`` declares."""
+    features = spec.features
+    return Layout(
+        scenarios=spec.scenarios.names,
+        tasks=tuple(spec.tasks),
+        columns=(
+            *(_category(item) for item in (*features.ids, *features.categories)),
+            *(
+                Column(
+                    name=f"n_{_slug(item.column)}",
+                    kind="number",
+                    source=item.column,
+                    scale=item.scale,
+                )
+                for item in features.numbers
+            ),
+            *dict.fromkeys(column for rates in features.rates for column in _rates(rates)),
+            *(
+                Column(
+                    name=recency_name(entity), kind="number", source=f"recency {'×'.join(entity)}"
+                )
+                for entity in features.recency
+            ),
+        ),
+    )
+
+
+def entity_name(entity: Entity) -> str:
+    """Return an entity's name in tables.
+
+    >>> entity_name(("user_id", "videos.tag"))
+    'user_id+videos.tag'
+    """
+    return "+".join(entity)
+
+
+def rate_name(task: str, entity: Entity, days: int | str) -> str:
+    """Return the column of a task's smoothed rate.
+
+    >>> rate_name("click", ("user_id",), 3)
+    'n_rate_click_user_id_3'
+    """
+    return f"n_rate_{task}_{_slug('_'.join(entity))}_{days}"
+
+
+def count_name(entity: Entity, days: int | str) -> str:
+    """Return the column of an entity's impression count (scaled log1p by the trainer)."""
+    return f"n_count_{_slug('_'.join(entity))}_{days}"
+
+
+def recency_name(entity: Entity) -> str:
+    """Return the column of the days since an entity's last impression."""
+    return f"n_recency_{_slug('_'.join(entity))}"
+
+
+def _category(item: Category) -> Column:
+    kind: Kind = "multi" if item.multi else "category"
+    return Column(
+        name=f"{kind[0]}_{_slug(item.column)}",
+        kind=kind,
+        source=item.column,
+        min_count=item.min_count,
+        dim=item.dim,
+        separator=item.separator,
+    )
+
+
+def _rates(rates: Rates) -> list[Column]:
+    found = []
+    for entity in rates.by:
+        words = "×".join(entity)
+        for days in rates.days:
+            found.append(
+                Column(
+                    name=count_name(entity, days),
+                    kind="number",
+                    source=f"count {words} {days}",
+                    scale="log1p",
+                )
+            )
+            found += [
+                Column(
+                    name=rate_name(task, entity, days),
+                    kind="number",
+                    source=f"rate {task} {words} {days}",
+                )
+                for task in rates.of
+            ]
+    return found
+
+
+def _slug(text: str) -> str:
+    return text.replace(".", "_").lower()

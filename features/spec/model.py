@@ -1,0 +1,312 @@
+"""What a spec may say: one pydantic model a section, wrong values refused with their path.
+
+Every model is frozen and refuses unknown keys; everything with a sensible default may be left out.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from features.days import whole_days
+from features.spec.base import Duration, Name, Scalar, Section, listed
+from features.spec.policy import Alerts, Audit, Gate, Training
+
+
+class DayColumn(Section):
+    """The column that says which day a row belongs to, when it is not the time's own day."""
+
+    column: str
+    format: str = "yyyy-MM-dd"
+    """Spark's datetime pattern of the column."""
+
+
+class TimeColumn(Section):
+    """The column that holds the time of an event."""
+
+    column: str
+    unit: Literal["s", "ms", "us", "iso"] = "ms"
+    """Unit of a count since 1970-01-01 UTC, or ``iso`` for text with a zone."""
+
+
+class Source(Section):
+    """One stream of events (has a time) or one table of attributes (has a key)."""
+
+    path: str
+    """Glob below the source folder; ``{ds}`` stands for the day of a file, YYYY-MM-DD."""
+    format: Literal["csv", "jsonl", "parquet"] | None = None
+    """Left out: read from the file's ending."""
+    time: TimeColumn | None = None
+    day: DayColumn | None = None
+    key: str | None = None
+    """Column that joins a table of attributes to the impression's column of the same name."""
+    late: Duration = timedelta(0)
+    """How much later than its day's file an event of that day may still arrive."""
+
+    @model_validator(mode="after")
+    def _stream_or_table(self) -> Self:
+        if (self.key is None) == (self.time is None):
+            raise ValueError("give 'time' for a stream of events or 'key' for a table, not both")
+        return self
+
+    @property
+    def daily(self) -> bool:
+        """Whether each day has a file of its own."""
+        return "{ds}" in self.path
+
+    @property
+    def kind(self) -> str:
+        """The file format: as given, or read from the ending of ``path``."""
+        if self.format:
+            return self.format
+        for ending, kind in _ENDINGS.items():
+            if self.path.removesuffix(".gz").endswith(ending):
+                return kind
+        return "csv"
+
+
+_ENDINGS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "jsonl", ".json": "jsonl"}
+
+
+class Impression(Section):
+    """The event that opens a sample."""
+
+    source: str
+    key: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
+    """Columns that together name one impression."""
+    user: str | None = None
+    """Column of the person, by whom intervals are clustered; left out: the first key column."""
+
+
+class Scenarios(Section):
+    """Where an impression was shown: a column with its values, or one SQL expression each."""
+
+    column: str | None = None
+    values: dict[Name, Annotated[tuple[Scalar, ...], BeforeValidator(listed)]] = Field(
+        default_factory=dict
+    )
+    expressions: dict[Name, str] = Field(default_factory=dict)
+    """Scenario name → SQL expression over the impression; the first that holds wins."""
+    optional: tuple[Name, ...] = ()
+    """Scenarios that may have no impression on a day."""
+    other: Literal["quarantine", "history"] = "quarantine"
+    """What an impression outside every scenario is: a broken row, or history without a sample."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.values) == bool(self.expressions):
+            raise ValueError("give either 'column' with 'values', or 'expressions'")
+        if bool(self.values) != (self.column is not None):
+            raise ValueError("'column' and 'values' go together")
+        for name in self.optional:
+            if name not in self.names:
+                raise ValueError(f"optional: '{name}' is not a scenario; known: {self.names}")
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The scenarios in the order of the file; the position is the scenario's index k."""
+        return tuple(self.values or self.expressions)
+
+
+class Task(Section):
+    """A label to predict: an expression over the impression's row, or a later event."""
+
+    label: str | None = None
+    """SQL expression over the columns of a wide log's row, true for a positive."""
+    source: str | None = None
+    """Stream whose event, joined on ``on`` within ``window``, makes the label positive."""
+    on: Annotated[tuple[str, ...], BeforeValidator(listed)] = ()
+    where: str | None = None
+    """SQL expression over the outcome stream that says which of its events count."""
+    window: Duration = timedelta(0)
+    scenarios: tuple[Name, ...] | None = None
+    """Scenarios that have this task; left out: all."""
+    weight: float = Field(default=1.0, gt=0)
+    """Weight of the task's loss."""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if (self.label is None) == (self.source is None):
+            raise ValueError("give 'label' (wide log) or 'source' (event stream), not both")
+        if self.source is not None and not self.on:
+            raise ValueError("'source' needs 'on', the columns that join it to the impression")
+        if self.source is not None and self.window <= timedelta(0):
+            raise ValueError("'source' needs a 'window' such as 3d")
+        if self.label is not None and (self.on or self.where or self.window):
+            raise ValueError("'on', 'where' and 'window' go with 'source'")
+        return self
+
+
+class Category(Section):
+    """A categorical feature: one token a sample, or several."""
+
+    column: str
+    """A column of the impression, or ``source.column`` of a table of attributes."""
+    multi: bool = False
+    separator: str = ","
+    """Separates the tokens of a multi-value column that is text."""
+    min_count: int = Field(default=1, ge=1)
+    """Tokens seen less often in the training window share the index 0."""
+    dim: int = Field(default=8, ge=1)
+    """Width of the embedding."""
+
+
+class Number(Section):
+    """A numeric feature."""
+
+    column: str
+    scale: Literal["none", "log1p"] = "none"
+
+
+class Rates(Section):
+    """Smoothed rates and counts over whole days before the sample's day."""
+
+    of: Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1)]
+    """Tasks whose rate is taken."""
+    by: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...]
+    """Entities: a column, or several columns together."""
+    days: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(listed)] = ("all",)
+    prior: float = Field(default=20.0, gt=0)
+    """Impressions' worth of the overall rate that a rate is smoothed with."""
+
+    @field_validator("days")
+    @classmethod
+    def _positive(cls, days: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if any(isinstance(day, int) and day < 1 for day in days):
+            raise ValueError("a window is a number of days from 1, or all")
+        return days
+
+
+Entity = tuple[str, ...]
+"""The columns whose values together name what a rate or recency is about."""
+
+
+def _category(value: object) -> object:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class Features(Section):
+    """What the model may look at; every feature is known before the impression."""
+
+    ids: tuple[Annotated[Category, BeforeValidator(_category)], ...] = ()
+    """Categories with many values; the same as ``categories`` with a min_count of 3."""
+    categories: tuple[Annotated[Category, BeforeValidator(_category)], ...] = ()
+    numbers: tuple[Annotated[Number, BeforeValidator(_category)], ...] = ()
+    rates: tuple[Rates, ...] = ()
+    recency: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...] = ()
+    """Entities whose days since their last impression (whole days before) are a feature."""
+
+    @field_validator("ids")
+    @classmethod
+    def _rare(cls, ids: tuple[Category, ...]) -> tuple[Category, ...]:
+        return tuple(
+            item
+            if "min_count" in item.model_fields_set
+            else item.model_copy(update={"min_count": 3})
+            for item in ids
+        )
+
+
+class Rule(Section):
+    """A row rule: rows for which ``reject`` is true go to quarantine under ``id``."""
+
+    id: str
+    reject: str
+    """SQL expression over the impression's columns."""
+
+
+class Spec(Section):
+    """A product: what it reads, predicts, checks and trains."""
+
+    product: Name
+    timezone: str = "UTC"
+    sources: dict[Name, Source]
+    impression: Impression
+    scenarios: Scenarios
+    tasks: dict[Name, Task] = Field(min_length=1)
+    features: Features
+    rules: tuple[Rule, ...] = ()
+    audit: Audit = Audit()
+    training: Training = Training()
+    gate: Gate = Gate()
+    alerts: Alerts = Alerts()
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(
+                f"'{zone}' is not a time zone; write one such as Asia/Shanghai"
+            ) from None
+        return zone
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        for complaint in _dangling(self):
+            raise ValueError(complaint)
+        return self
+
+    @property
+    def user(self) -> str:
+        """The impression's column that names the person."""
+        return self.impression.user or self.impression.key[0]
+
+    @property
+    def log(self) -> Source:
+        """The source of impressions."""
+        return self.sources[self.impression.source]
+
+    @property
+    def window_days(self) -> dict[str, int]:
+        """Task → partitions after its own in which its label may still change (0: none)."""
+        return {name: whole_days(task.window) for name, task in self.tasks.items()}
+
+    def has(self, scenario: str, task: str) -> bool:
+        """Return whether the cell exists."""
+        limited = self.tasks[task].scenarios
+        return limited is None or scenario in limited
+
+    @property
+    def entities(self) -> tuple[Entity, ...]:
+        """Every entity whose history is counted, once, in the order of the file."""
+        found = [entity for rates in self.features.rates for entity in rates.by]
+        return tuple(dict.fromkeys([*found, *self.features.recency]))
+
+
+def _dangling(spec: Spec) -> list[str]:
+    """Return a complaint for every name in ``spec`` that points at nothing."""
+    streams = {name for name, source in spec.sources.items() if source.time}
+    tables = set(spec.sources) - streams
+    found = []
+    if spec.impression.source not in streams:
+        found.append(_unknown("impression.source", spec.impression.source, sorted(streams)))
+    for name, task in spec.tasks.items():
+        if task.source is not None and task.source not in streams:
+            found.append(_unknown(f"tasks.{name}.source", task.source, sorted(streams)))
+        for scenario in task.scenarios or ():
+            if scenario not in spec.scenarios.names:
+                found.append(_unknown(f"tasks.{name}.scenarios", scenario, spec.scenarios.names))
+    for position, rates in enumerate(spec.features.rates):
+        for task_name in rates.of:
+            if task_name not in spec.tasks:
+                found.append(_unknown(f"features.rates.{position}.of", task_name, spec.tasks))
+    for column in _columns(spec):
+        source, dot, _ = column.partition(".")
+        if dot and source not in tables:
+            found.append(_unknown(f"features: {column}", source, sorted(tables)))
+    return found
+
+
+def _unknown(path: str, name: str, known: Iterable[str]) -> str:
+    return f"{path}: '{name}' is not declared; known: {', '.join(known)}"
+
+
+def _columns(spec: Spec) -> list[str]:
+    features = spec.features
+    plain = [item.column for item in (*features.ids, *features.categories, *features.numbers)]
+    return [*plain, *(column for entity in spec.entities for column in entity)]

@@ -1,0 +1,102 @@
+"""What a spec decides about checking, training and promoting: audit, training, gate, alerts."""
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import ConfigDict, Field
+
+from features.spec.base import Duration, Section
+
+AuditCheck = Literal[
+    "schema",
+    "key-unique",
+    "volume",
+    "label-rate",
+    "null-rate",
+    "feature-range",
+    "maturity",
+    "category-drift",
+]
+
+
+class Audit(Section):
+    """Which checks of a staged partition stop its publication and which only warn."""
+
+    stop: tuple[AuditCheck, ...] = ("schema", "key-unique", "volume", "feature-range", "maturity")
+    warn: tuple[AuditCheck, ...] = ("label-rate", "null-rate", "category-drift")
+    volume_tolerance: float = Field(default=0.5, gt=0)
+    """Allowed change of the row count against the median of the last published days."""
+    rate_tolerance: float = Field(default=0.5, gt=0)
+    """Allowed relative change of a cell's label rate against the last published days."""
+    history: int = Field(default=7, ge=1)
+    """How many published days are looked back on."""
+
+
+class Network(Section):
+    """Widths of the network every model of the zoo is built from."""
+
+    trunk: tuple[int, ...] = (256, 128)
+    """Widths of the layers shared by all scenarios and tasks."""
+    scenario: tuple[int, ...] = (64,)
+    """Widths of the scenario layers (shared part plus a low-rank specific part)."""
+    rank: int = Field(default=4, ge=1)
+    """Rank of a scenario's own part."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+
+
+class Search(Section):
+    """How AutoIFS chooses its flows."""
+
+    form: Literal["additive", "official"] = "additive"
+    gates: Literal["table", "instance"] = "table"
+    every: int = Field(default=7, ge=1)
+    """Nights between two searches; masks are frozen in between."""
+    epochs: int = Field(default=4, ge=1)
+    rewind: float = Field(default=0.25, ge=0, le=1)
+    """Share of the search after which weights are kept, to retrain from."""
+    shrink: tuple[float, ...] = (0.0, 1.0, 2.7)
+    """Total shrink of a flow's coefficient tried; the lowest validation log loss wins."""
+    floor: float = Field(default=0.08, ge=0, lt=1)
+    """A flow with less than this share of its cell's logit spread is pruned."""
+
+
+class Training(Section):
+    """What is trained on which days, and how."""
+
+    model: Literal["autoifs", "shared_bottom"] = "autoifs"
+    window: Duration = timedelta(days=28)
+    validate_on: Duration = Field(default=timedelta(days=1), alias="validate")
+    epochs: int = Field(default=3, ge=1)
+    batch: int = Field(default=1024, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    gate_learning_rate: float = Field(default=5e-3, gt=0)
+    ema: float = Field(default=0.99, ge=0, lt=1)
+    """Decay of the weights' moving average, per step; 0 turns it off."""
+    seed: int = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    network: Network = Network()
+    search: Search = Search()
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Gate(Section):
+    """The test a challenger must pass to become champion."""
+
+    mode: Literal["enforce", "report", "off"] = "enforce"
+    measure: Literal["logloss", "auc"] = "logloss"
+    tolerance: float = Field(default=0.002, ge=0)
+    """How much worse than the champion a cell may be."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    minimum: int = Field(default=30, ge=1)
+    """Positives and negatives a cell needs before it is judged."""
+    approval: bool = False
+    """Whether a person must agree in Airflow before the champion changes."""
+
+
+class Alerts(Section):
+    """Where a failed or refused night is told."""
+
+    webhook_env: str | None = None
+    """Environment variable with the address of a Slack-compatible webhook."""
+    on: tuple[Literal["failure", "rejection"], ...] = ("failure", "rejection")

@@ -1,0 +1,1 @@
+"""One module per job: reads spec and tables, calls the rooms, says what happened."""

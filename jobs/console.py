@@ -1,0 +1,49 @@
+"""What a command says: progress and logs on stderr, one JSON object as its last line on stdout."""
+
+import json
+import logging
+import sys
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+STDERR = Console(stderr=True, highlight=False)
+
+
+def set_up_logging(debug: bool) -> None:
+    """Send our log lines to stderr, and the libraries' only when something is wrong."""
+    plain = logging.StreamHandler(sys.stderr)
+    plain.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    pretty = RichHandler(console=STDERR, show_path=False, show_level=False, log_time_format="%X")
+    handler = pretty if STDERR.is_terminal else plain
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    ours = logging.DEBUG if debug else logging.INFO
+    for room in ("features", "validation", "training", "jobs"):
+        logging.getLogger(room).setLevel(ours)
+
+
+def say(result: dict[str, Any]) -> None:
+    """Print the command's result as one line of JSON."""
+    sys.stdout.write(json.dumps(result, default=_plain, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def to_json(result: dict[str, Any]) -> str:
+    """Return ``result`` as JSON text, as :func:`say` would print it."""
+    return json.dumps(result, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date | datetime):
+        return value.isoformat()
+    if isinstance(value, Path):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        return asdict(value)
+    if hasattr(value, "item"):  # numpy's scalars
+        return value.item()
+    raise TypeError(f"a result holds {type(value).__name__}, which JSON can't")

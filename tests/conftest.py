@@ -1,0 +1,47 @@
+"""Fixtures that rooms share: one Spark session for all tests, an empty lake, the real data."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from features.lake import Lake
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
+    """One session for the whole run: starting one takes about 9 s."""
+    from features.session import spark_session
+
+    session = spark_session(cache(), tmp_path_factory.mktemp("spark-home"), master="local[2]")
+    yield session
+    session.stop()
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    """An empty lake of the product ``shop``."""
+    return Lake(str(tmp_path / "lake"), "shop")
+
+
+@pytest.fixture(scope="session")
+def kuairand() -> Path:
+    """Folder of the published KuaiRand-Pure files; tests skip where it is absent."""
+    default = CHECKOUT.parent / "shared" / "data" / "kuairand-pure" / "data"
+    folder = Path(os.environ.get("KUAIRAND_PURE", default))
+    if not folder.is_dir():
+        pytest.skip(f"no KuaiRand-Pure in {folder}; set KUAIRAND_PURE to its folder")
+    return folder
+
+
+def cache() -> Path:
+    """The cache of jars that this run shares with the product."""
+    home = Path(os.environ.get("AUTOIFS_HOME", CHECKOUT / ".autoifs"))
+    return Path(os.environ.get("AUTOIFS_CACHE", home / "cache"))

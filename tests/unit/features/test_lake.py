@@ -1,0 +1,41 @@
+"""Tables written and read without a JVM."""
+
+import pyarrow as pa
+import pytest
+
+from features.errors import LakeError
+from features.lake import Lake
+
+
+def rows(ds: str, step: str, value: float) -> pa.Table:
+    return pa.table({"ds": [ds], "step": [step], "value": [value]})
+
+
+def test_a_replacement_touches_its_own_rows_only(lake: Lake) -> None:
+    for ds, step, value in [("2026-01-01", "a", 1.0), ("2026-01-01", "b", 2.0)]:
+        lake.replace("runs", {"ds": ds, "step": step}, rows(ds, step, value))
+    lake.replace("runs", {"ds": "2026-01-02", "step": "a"}, rows("2026-01-02", "a", 3.0))
+
+    lake.replace("runs", {"ds": "2026-01-01", "step": "a"}, rows("2026-01-01", "a", 9.0))
+
+    found = (
+        lake.open("runs").to_pyarrow_table().sort_by([("ds", "ascending"), ("step", "ascending")])
+    )
+    assert found["value"].to_pylist() == [9.0, 2.0, 3.0]
+    assert lake.days("runs") == ["2026-01-01", "2026-01-02"]
+
+
+def test_a_replacement_may_bring_a_new_column(lake: Lake) -> None:
+    lake.replace("runs", {"ds": "2026-01-01"}, rows("2026-01-01", "a", 1.0))
+
+    more = rows("2026-01-02", "a", 2.0).append_column("note", pa.array(["new"]))
+    lake.replace("runs", {"ds": "2026-01-02"}, more)
+
+    found = lake.open("runs").to_pyarrow_table().sort_by("ds")
+    assert found["note"].to_pylist() == [None, "new"]
+
+
+def test_a_table_that_is_not_there_is_named_with_the_way_to_get_it(lake: Lake) -> None:
+    with pytest.raises(LakeError, match=r"table shop/samples does not exist in .*autoifs backfill"):
+        lake.open("samples")
+    assert lake.days("samples") == []

@@ -1,0 +1,118 @@
+"""A spec is understood as written, and refused with its path and the fix."""
+
+from datetime import timedelta
+
+import pytest
+
+from features.errors import SpecError
+from features.spec import find_spec, layout_of, load_spec, spec_names
+from features.spec.load import parse_spec, spec_hash
+
+SHOP = """
+product: shop
+sources:
+  views: {path: "views/{ds}.jsonl", time: {column: at, unit: iso}}
+  orders: {path: "orders/{ds}.csv.gz", time: {column: at}, late: 36h}
+  people: {path: people.csv, key: user_id}
+impression: {source: views, key: view_id, user: user_id}
+scenarios: {column: place, values: {home: [1, 2], search: 3}}
+tasks:
+  click: {label: clicked = 1}
+  order: {source: orders, on: [user_id, item_id], window: 3d, scenarios: [search]}
+features:
+  ids: [user_id]
+  categories: [place, {column: tags, multi: true}]
+  numbers: [{column: people.age, scale: log1p}]
+  rates:
+    - {of: click, by: [user_id, [user_id, place]], days: [1, all]}
+  recency: [user_id]
+"""
+
+BROKEN = [
+    ("product: shop", "product: Shop", "product: 'Shop' is not a name"),
+    ("product: shop", "prodct: shop", "prodct: unknown key"),
+    ("product: shop\n", "", "product: is required"),
+    ("window: 3d", "window: three", "tasks.order.window: 'three' is not a duration"),
+    ("window: 3d, ", "", "'source' needs a 'window'"),
+    ("on: [user_id, item_id], ", "", "'source' needs 'on'"),
+    ("source: orders, on", "source: order, on", "tasks.order.source: 'order' is not declared"),
+    ("scenarios: [search]", "scenarios: [serch]", "tasks.order.scenarios: 'serch'"),
+    ("of: click", "of: clik", "features.rates.0.of: 'clik' is not declared; known: click, order"),
+    ("people.age", "peple.age", "features: peple.age: 'peple' is not declared"),
+    ("days: [1, all]", "days: [0, all]", "a window is a number of days from 1, or all"),
+    ("scale: log1p", "scale: log", "features.numbers.0.scale: must be one of"),
+    ("source: views, key", "source: people, key", "impression.source: 'people'"),
+    ("{column: place, values", "{values", "'column' and 'values' go together"),
+    (", key: user_id}", "}", "give 'time' for a stream of events or 'key' for a table"),
+    ("product: shop", "product: [shop", "not valid YAML"),
+    (SHOP, "- shop", "must be a mapping"),
+]
+
+
+def test_a_spec_says_what_its_file_says() -> None:
+    spec = parse_spec(SHOP, "shop.yaml")
+
+    assert spec.scenarios.names == ("home", "search")
+    assert spec.scenarios.values["home"] == (1, 2)
+    assert spec.tasks["order"].on == ("user_id", "item_id")
+    assert spec.sources["orders"].late == timedelta(hours=36)
+    assert spec.sources["views"].kind == "jsonl"
+    assert spec.sources["orders"].kind == "csv"
+    assert spec.window_days == {"click": 0, "order": 3}
+    assert spec.entities == (("user_id",), ("user_id", "place"))
+    assert not spec.has("home", "order")
+    assert spec.has("search", "order")
+
+
+def test_an_id_is_rare_below_three_and_a_category_below_one() -> None:
+    spec = parse_spec(SHOP, "shop.yaml")
+
+    assert spec.features.ids[0].min_count == 3
+    assert spec.features.categories[0].min_count == 1
+
+
+def test_the_layout_names_every_feature_once_and_in_order() -> None:
+    assert [column.name for column in layout_of(parse_spec(SHOP, "shop.yaml")).columns] == [
+        "c_user_id",
+        "c_place",
+        "m_tags",
+        "n_people_age",
+        "n_count_user_id_1",
+        "n_rate_click_user_id_1",
+        "n_count_user_id_all",
+        "n_rate_click_user_id_all",
+        "n_count_user_id_place_1",
+        "n_rate_click_user_id_place_1",
+        "n_count_user_id_place_all",
+        "n_rate_click_user_id_place_all",
+        "n_recency_user_id",
+    ]
+
+
+@pytest.mark.parametrize(("right", "wrong", "sentence"), BROKEN)
+def test_a_mistake_is_answered_with_its_path_and_the_fix(
+    right: str, wrong: str, sentence: str
+) -> None:
+    assert right in SHOP
+
+    with pytest.raises(SpecError) as refused:
+        parse_spec(SHOP.replace(right, wrong), "shop.yaml")
+
+    assert str(refused.value).startswith("shop.yaml: ")
+    assert sentence in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_unknown_spec_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(SpecError, match=r"spec 'shoop' not found; .* bazaar, kuairand"):
+        find_spec("shoop")
+
+
+@pytest.mark.parametrize("name", spec_names())
+def test_a_shipped_spec_is_sound_and_its_hash_is_its_content(name: str) -> None:
+    spec = load_spec(name)
+
+    assert spec.product == name
+    assert spec_hash(spec) == spec_hash(load_spec(name))
+    assert spec_hash(spec) != spec_hash(spec.model_copy(update={"timezone": "Asia/Tokyo"}))
+    assert spec_hash(spec, "gate") != spec_hash(spec, "tasks")

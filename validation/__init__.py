@@ -1,0 +1,1 @@
+"""Rules on samples and on models, and the report."""
