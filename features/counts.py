@@ -1,4 +1,4 @@
-"""What happened to whom on one day: impressions and outcomes per entity, for the rates of later days."""
+"""What happened to whom on one day: impressions and outcomes per entity, for later days' rates."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -25,7 +25,7 @@ def column_name(column: str) -> str:
 
 
 def entity_columns(spec: Spec) -> list[str]:
-    """Return the columns, as the spec writes them, that entities are made of: each once, in order."""
+    """Return the columns that entities are made of, as the spec writes them, each once."""
     return list(dict.fromkeys(column for entity in spec.entities for column in entity))
 
 
@@ -87,7 +87,7 @@ def _pair(name: str, key: Column) -> Column:
 def _keys(columns: Entity, multi: frozenset[str], start: Column | None) -> Column:
     """Return the array of keys that begin with ``start``; null ones miss the value of a column."""
     if not columns:
-        return F.array(start)
+        return F.array(F.lit(None) if start is None else start)
     value = F.col(column_name(columns[0]))
     if columns[0] not in multi:
         return _keys(columns[1:], multi, _joined(start, value.cast("string")))

@@ -1,10 +1,11 @@
 """The spec: the YAML file that declares a product, and everything derived from it alone."""
 
-from features.spec.layout import Column, Layout, layout_of
+from features.spec.layout import FLOWS, Column, Layout, layout_of
 from features.spec.load import find_spec, load_spec, spec_names, specs_folder
 from features.spec.model import Entity, Spec
 
 __all__ = [
+    "FLOWS",
     "Column",
     "Entity",
     "Layout",

@@ -7,6 +7,9 @@ from features.spec.model import Category, Entity, Rates, Spec
 
 Kind = Literal["category", "multi", "number"]
 
+FLOWS = ("shared_shared", "specific_specific", "shared_specific", "specific_shared")
+"""The four routes scenario → task, in the order of every flow axis (masks, strengths, truth)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Column:

@@ -1,7 +1,7 @@
 """What a spec decides about checking, training and promoting: audit, training, gate, alerts."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -32,12 +32,15 @@ class Audit(Section):
     """How many published days are looked back on."""
 
 
+Width = Annotated[int, Field(ge=1)]
+
+
 class Network(Section):
     """Widths of the network every model of the zoo is built from."""
 
-    trunk: tuple[int, ...] = (256, 128)
+    trunk: tuple[Width, ...] = (256, 128)
     """Widths of the layers shared by all scenarios and tasks."""
-    scenario: tuple[int, ...] = (64,)
+    scenario: tuple[Width, ...] = Field(default=(64,), min_length=1)
     """Widths of the scenario layers (shared part plus a low-rank specific part)."""
     rank: int = Field(default=4, ge=1)
     """Rank of a scenario's own part."""
@@ -54,7 +57,7 @@ class Search(Section):
     epochs: int = Field(default=4, ge=1)
     rewind: float = Field(default=0.25, ge=0, le=1)
     """Share of the search after which weights are kept, to retrain from."""
-    shrink: tuple[float, ...] = (0.0, 1.0, 2.7)
+    shrink: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1.0, 2.7), min_length=1)
     """Total shrink of a flow's coefficient tried; the lowest validation log loss wins."""
     floor: float = Field(default=0.08, ge=0, lt=1)
     """A flow with less than this share of its cell's logit spread is pruned."""

@@ -1,0 +1,95 @@
+"""Raw cells to typed values: what does not parse is null, never an exception."""
+
+from datetime import date, datetime
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+from pyspark.sql.types import (
+    ArrayType,
+    DataType,
+    DateType,
+    StringType,
+    TimestampNTZType,
+    TimestampType,
+)
+
+from features.days import end_of, start_of
+from features.spec.model import TimeColumn
+
+_MICROS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0}
+_LATEST = 7_258_118_400_000_000.0
+"""Microseconds from 1970 to 2200: a larger count of them is no time of an event."""
+
+_NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
+"""What is a number in text; Java would also take ``3d``, ``NaN`` and hexadecimal fractions."""
+
+
+def raw(name: str) -> Column:
+    """Return the raw column called ``name``, whatever characters it is made of."""
+    return F.col(f"`{name}`")
+
+
+def text(column: Column) -> Column:
+    """Return a cell as text, null when empty."""
+    return F.nullif(column.cast("string"), F.lit(""))
+
+
+def number(column: Column, kind: DataType) -> Column:
+    """Return a cell as a finite double, else null."""
+    value = column.cast("double")
+    if isinstance(kind, StringType):
+        value = F.when(column.rlike(_NUMBER), value)
+    return F.when(~F.isnan(value) & (F.abs(value) != float("inf")), value)
+
+
+def no_number(column: Column, kind: DataType) -> Column:
+    """Return whether a cell holds something that is no number; a missing value is none."""
+    missing = column.isNull()
+    if kind.typeName() in {"double", "float"}:
+        missing = missing | F.isnan(column)
+    if isinstance(kind, StringType):
+        missing = missing | (F.trim(column) == "")
+    return ~missing & number(column, kind).isNull()
+
+
+def tokens(column: Column, kind: DataType, separator: str) -> Column:
+    """Return the tokens of a multi-value cell: an array, or text with a separator; null if none."""
+    parts = (
+        column.cast("array<string>")
+        if isinstance(kind, ArrayType)
+        else F.split(column.cast("string"), F.lit(f"\\Q{separator}\\E"))
+    )
+    kept = F.filter(F.transform(parts, F.trim), lambda part: part != "")
+    return F.when(F.size(kept) > 0, kept)
+
+
+def moment(column: Column, kind: DataType, time: TimeColumn) -> Column:
+    """Return the instant of an event, null when it is no time between 1970 and 2200."""
+    if isinstance(kind, TimestampType | TimestampNTZType | DateType):
+        return column.cast("timestamp")
+    if time.unit == "iso":
+        return column.cast("string").cast("timestamp")
+    micros = F.round(number(column, kind) * F.lit(_MICROS[time.unit]))
+    return F.when(micros.between(0.0, _LATEST), F.timestamp_micros(micros.cast("long")))
+
+
+def day_of(instant: Column, timezone: str) -> Column:
+    """Return the day, YYYY-MM-DD, of an instant in ``timezone``."""
+    return F.date_format(F.from_utc_timestamp(instant, timezone), "yyyy-MM-dd")
+
+
+def day_in(column: Column, kind: DataType, pattern: str) -> Column:
+    """Return the day, YYYY-MM-DD, that a raw day column names; null when it names none."""
+    if isinstance(kind, DateType | TimestampType | TimestampNTZType):
+        return F.date_format(column, "yyyy-MM-dd")
+    return F.date_format(F.to_date(column.cast("string"), pattern), "yyyy-MM-dd")
+
+
+def instant(moment: datetime) -> Column:
+    """Return an aware moment as a literal; Python's own zone plays no part."""
+    return F.timestamp_micros(F.lit(round(moment.timestamp() * 1_000_000)).cast("long"))
+
+
+def is_on(time: Column, day: date, timezone: str) -> Column:
+    """Return whether an instant lies on ``day`` in ``timezone`` (23 to 25 hours)."""
+    return (time >= instant(start_of(day, timezone))) & (time < instant(end_of(day, timezone)))

@@ -1,0 +1,61 @@
+"""From published samples to the numbers the trainer reads."""
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from features.spec import Layout, Spec, layout_of
+from features.spec.layout import Kind
+from features.vocabulary import token_pairs
+
+KNOWN = "_known"
+"""Holds a sample's known tokens while its columns are made."""
+
+
+def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
+    """Encode samples: tokens as vocabulary indices, numbers and labels as 32-bit floats.
+
+    A token that is null or outside the vocabulary becomes 0 in a single-value column and is left
+    out of a multi-value one. Tokens meet the vocabulary in one join over all features, so that it
+    may hold millions of them.
+
+    Args:
+        samples: published samples of one day: ``ds``, ``sample_id``, ``scenario``, ``user``, and
+            per task ``label_<task>``, per feature the layout's column.
+        vocabulary: ``feature``, ``token``, ``index``.
+        spec: declares scenarios, tasks and features.
+
+    Returns:
+        ``ds``, ``sample_id``, ``scenario`` (int32, its place in the layout), ``user`` (int64 hash),
+        ``y_<task>`` (float32, null where the label is), and the layout's columns: ``c_…`` int32,
+        ``m_…`` array of int32, ``n_…`` float32 (null where unknown).
+    """
+    layout = layout_of(spec)
+    found = _indices(samples, vocabulary, layout)
+    joined = samples.join(found, "sample_id", "left")
+    scenario = F.array_position(F.array(*map(F.lit, layout.scenarios)), F.col("scenario")) - 1
+    return joined.select(
+        "ds",
+        "sample_id",
+        scenario.cast("int").alias("scenario"),
+        F.xxhash64("user").alias("user"),
+        *(F.col(f"label_{task}").cast("float").alias(f"y_{task}") for task in layout.tasks),
+        *(_encoded(column.name, column.kind) for column in layout.columns),
+    )
+
+
+def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataFrame:
+    """Return per sample the (feature, index) structs of its known tokens."""
+    of = F.explode(token_pairs(layout)).alias("of")
+    tokens = samples.select("sample_id", of).select("sample_id", "of.*")
+    known = tokens.join(vocabulary.select("feature", "token", "index"), ["feature", "token"])
+    return known.groupBy("sample_id").agg(F.collect_list(F.struct("feature", "index")).alias(KNOWN))
+
+
+def _encoded(name: str, kind: Kind) -> Column:
+    if kind == "number":
+        return F.col(name).cast("float").alias(name)
+    of_feature = F.filter(KNOWN, lambda pair: pair["feature"] == name)
+    indices = F.transform(of_feature, lambda pair: pair["index"])
+    if kind == "category":
+        return F.coalesce(F.get(indices, F.lit(0)), F.lit(0)).alias(name)
+    return F.coalesce(F.array_sort(indices), F.array().cast("array<int>")).alias(name)

@@ -1,0 +1,75 @@
+"""What a spec needs of its sources: which of them, and which of their columns, and why."""
+
+from collections.abc import Iterator
+
+from features.spec import Spec
+
+
+def used_sources(spec: Spec) -> list[str]:
+    """Return the sources a day is made of: log, outcomes, and the tables that features use."""
+    return [*streams(spec), *used_tables(spec)]
+
+
+def streams(spec: Spec) -> list[str]:
+    """Return the streams of events a day is made of, that of impressions first."""
+    outcomes = [task.source for task in spec.tasks.values() if task.source]
+    return list(dict.fromkeys([spec.impression.source, *outcomes]))
+
+
+def used_tables(spec: Spec) -> list[str]:
+    """Return the tables of attributes that features and entities name, in the file's order."""
+    named = {column.partition(".")[0] for column in feature_columns(spec) if "." in column}
+    return [name for name in spec.sources if name in named]
+
+
+def feature_columns(spec: Spec) -> list[str]:
+    """Return the columns that features and entities are made of, each once."""
+    return list(dict.fromkeys(column for _, column in _feature_places(spec)))
+
+
+def needed_columns(spec: Spec) -> dict[str, dict[str, str]]:
+    """Return source → column → the place in the spec that needs it."""
+    found: dict[str, dict[str, str]] = {name: {} for name in spec.sources}
+    for source, column, place in _places(spec):
+        found[source].setdefault(column, place)
+    return found
+
+
+def _places(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    """Yield source, column and place in the spec of everything it names."""
+    log = spec.impression.source
+    yield from _source_places(spec)
+    for column in (*spec.impression.key, spec.user):
+        yield log, column, "impression"
+    if spec.scenarios.column:
+        yield log, spec.scenarios.column, "scenarios.column"
+    for name, task in spec.tasks.items():
+        for column in task.on:
+            yield log, column, f"tasks.{name}.on"
+            yield str(task.source), column, f"tasks.{name}.on"
+    for place, column in _feature_places(spec):
+        table, dot, plain = column.partition(".")
+        yield (table, plain, place) if dot else (log, column, place)
+        if dot:
+            yield log, str(spec.sources[table].key), f"sources.{table}.key"
+
+
+def _source_places(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    for name, source in spec.sources.items():
+        if source.time is not None:
+            yield name, source.time.column, f"sources.{name}.time"
+        if source.day is not None:
+            yield name, source.day.column, f"sources.{name}.day"
+        if source.key is not None:
+            yield name, source.key, f"sources.{name}.key"
+
+
+def _feature_places(spec: Spec) -> Iterator[tuple[str, str]]:
+    """Yield place in the spec and column of every feature and entity, in the file's order."""
+    features = spec.features
+    yield from (("features.ids", item.column) for item in features.ids)
+    yield from (("features.categories", item.column) for item in features.categories)
+    yield from (("features.numbers", item.column) for item in features.numbers)
+    for rates in features.rates:
+        yield from (("features.rates", column) for entity in rates.by for column in entity)
+    yield from (("features.recency", column) for entity in features.recency for column in entity)

@@ -1,0 +1,114 @@
+"""A product's raw data over a run of several days: what stays the same is read once."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pyspark import StorageLevel
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from features import cells
+from features.arrivals import Arrivals
+from features.errors import SourceError
+from features.needs import needed_columns, used_tables
+from features.sources import explained, read_events, read_table
+from features.spec import Spec
+
+_Key = tuple[str, tuple[Path, ...]]
+
+
+@dataclass(frozen=True)
+class Raw:
+    """Reads the sources of a product and keeps what later days of the run read again."""
+
+    spark: SparkSession
+    spec: Spec
+    keep: bool = False
+    """Whether several days are built: then streams without a file a day are kept, parsed."""
+    _kept: dict[_Key, DataFrame] = field(default_factory=dict)
+
+    def events(self, name: str, found: Arrivals) -> DataFrame:
+        """Return a stream's events of the files of ``found``."""
+        paths = found.files[name]
+        if self.spec.sources[name].daily or not self.keep:
+            return read_events(self.spark, self.spec, name, paths)
+        if (name, paths) not in self._kept:
+            # A compressed file is read by one core; spread, later days use all of them.
+            frame = read_events(self.spark, self.spec, name, paths)
+            cores = self.spark.sparkContext.defaultParallelism
+            self._keep((name, paths), frame.repartition(cores))
+        return self._kept[name, paths]
+
+    def tables(self, found: Arrivals) -> dict[str, DataFrame]:
+        """Return the attribute tables that features use, one row a key.
+
+        Raises:
+            SourceError: when a declared number is one in no row.
+        """
+        return {name: self._table(name, found) for name in used_tables(self.spec)}
+
+    def close(self) -> None:
+        """Give back the memory of what was kept."""
+        for frame in self._kept.values():
+            frame.unpersist()
+        self._kept.clear()
+
+    def _table(self, name: str, found: Arrivals) -> DataFrame:
+        key = (name, found.files[name])
+        if key not in self._kept:
+            for old in [one for one in self._kept if one[0] == name]:
+                self._kept.pop(old).unpersist()
+            frame = read_table(self.spark, self.spec, name, found.files[name])
+            used = [cells.raw(column) for column in needed_columns(self.spec)[name]]
+            self._keep(key, frame.select(*used))
+            with explained(found.files):
+                self._check_numbers(name, self._kept[key])
+        return self._kept[key]
+
+    def _keep(self, key: _Key, frame: DataFrame) -> None:
+        self._kept[key] = frame.persist(StorageLevel.MEMORY_AND_DISK)
+
+    def _check_numbers(self, name: str, table: DataFrame) -> None:
+        columns = [
+            item.column.partition(".")[2]
+            for item in self.spec.features.numbers
+            if item.column.startswith(f"{name}.")
+        ]
+        if columns:
+            require_numbers(table, name, columns)
+
+
+def require_numbers(frame: DataFrame, name: str, columns: list[str]) -> None:
+    """Check that every one of ``columns`` has a number in some row, in one pass.
+
+    Raises:
+        SourceError: naming a column that holds values but no number.
+    """
+    row = frame.agg(*number_tallies(frame, columns)).first()
+    if row is not None:
+        refuse_wordy(name, columns, list(row))
+
+
+def number_tallies(frame: DataFrame, columns: list[str]) -> list[Column]:
+    """Return two aggregates a column: how many rows hold a number, how many something else."""
+    tallies = []
+    for column in columns:
+        kind = frame.schema[column].dataType
+        tallies.append(F.count(cells.number(cells.raw(column), kind)))
+        tallies.append(F.count_if(cells.no_number(cells.raw(column), kind)))
+    return tallies
+
+
+def refuse_wordy(name: str, columns: list[str], tallies: list[int]) -> None:
+    """Refuse a declared number that is one in no row.
+
+    Raises:
+        SourceError: naming the source and the column.
+    """
+    for position, column in enumerate(columns):
+        numbers, others = tallies[2 * position], tallies[2 * position + 1]
+        if others and not numbers:
+            raise SourceError(
+                f"source '{name}': column '{column}' is declared in features.numbers but none of "
+                f"its {others} values is a number; declare it in features.categories"
+            )

@@ -1,0 +1,265 @@
+"""From checked impressions to samples: scenario, attributes, typed features, labels, lineage."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from functools import reduce
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import BooleanType, DataType, StructType
+
+from features import cells
+from features.counts import column_name, entity_columns
+from features.errors import SpecError
+from features.labels import (
+    ID,
+    SCENARIO,
+    label_columns,
+    on_name,
+    outcome_name,
+    wide_name,
+)
+from features.needs import feature_columns
+from features.rates import add_rates
+from features.sources import ARRIVED, DAY, FILE, TIME
+from features.spec import Column as Feature
+from features.spec import Spec, layout_of
+
+USER = "_user"
+
+LINEAGE = ("source_file", "as_of")
+"""Columns of a sample that say where it comes from."""
+
+
+def identify(events: DataFrame, spec: Spec) -> DataFrame:
+    """Add ``_id`` (null when a part of the key is), ``_user`` and ``_scenario`` to impressions.
+
+    ``_scenario`` is null for an impression outside every scenario.
+    """
+    parts = [cells.text(cells.raw(column)) for column in spec.impression.key]
+    return (
+        events.withColumn(ID, reduce(lambda one, other: F.concat(one, F.lit(":"), other), parts))
+        .withColumn(USER, cells.text(cells.raw(spec.user)))
+        .withColumn(SCENARIO, _scenario(spec))
+    )
+
+
+def check_expressions(events: DataFrame, spec: Spec, file: str) -> None:
+    """Check that every SQL expression of the spec over the impression is a condition on it.
+
+    Raises:
+        SpecError: naming the expression's place in ``file``.
+    """
+    places = {f"scenarios.expressions.{k}": v for k, v in spec.scenarios.expressions.items()}
+    places |= {f"tasks.{k}.label": task.label for k, task in spec.tasks.items() if task.label}
+    places |= {f"rules.{rule.id}": rule.reject for rule in spec.rules}
+    for place, sql in places.items():
+        check_condition(events, sql, f"{file}: {place}")
+
+
+def check_condition(events: DataFrame, sql: str, place: str) -> None:
+    """Check that ``sql`` is a condition on ``events``.
+
+    Raises:
+        SpecError: when it is not SQL, names an unknown column, or is not true or false.
+    """
+    try:
+        kind = events.select(F.expr(sql)).schema.fields[0].dataType
+    except AnalysisException as error:  # a ParseException is one too
+        raise SpecError(f"{place}: '{sql}': {_first_sentence(error)}; correct it") from None
+    if not isinstance(kind, BooleanType):
+        raise SpecError(f"{place}: '{sql}' is {kind.simpleString()}, no condition; write … = 1")
+
+
+def join_tables(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
+    """Join the columns of attribute tables that the spec uses, as ``<table>_<column>``.
+
+    An impression whose key is in no table keeps nulls.
+    """
+    for name, table in tables.items():
+        key = str(spec.sources[name].key)
+        used = [column for column in feature_columns(spec) if column.startswith(f"{name}.")]
+        named = [
+            cells.raw(column.partition(".")[2]).alias(attribute_name(column)) for column in used
+        ]
+        side = table.select(cells.text(cells.raw(key)).alias("_key"), *named)
+        events = events.join(side, cells.text(cells.raw(key)) == side["_key"], "left").drop("_key")
+    return events
+
+
+def attribute_name(column: str) -> str:
+    """Return the name that a table's column has beside the impression's own columns."""
+    return f"_of_{column.replace('.', '_')}" if "." in column else column
+
+
+def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
+    """Type what samples and counts need of checked impressions.
+
+    Args:
+        events: impressions after ``identify``, without broken rows.
+        spec: declares features, entities and tasks.
+        tables: the attribute tables that the spec uses.
+
+    Returns:
+        ``_id _day _time _file _arrived _scenario _user``, the entities' columns (text, or arrays
+        of text), the typed features that need no history (``c_ m_ n_``), ``_said_<task>`` for
+        labels of the wide log and ``_on_<column>`` for outcomes that are joined.
+    """
+    joined = join_tables(events, spec, tables)
+    schema = joined.schema
+    base = [ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
+    multi = {item.source: item for item in layout_of(spec).of("multi")}
+    entities = [
+        _cell(column, schema, multi.get(column)).alias(column_name(column))
+        for column in entity_columns(spec)
+    ]
+    return joined.select(
+        *base,
+        *entities,
+        *(_feature(item, schema) for item in plain_features(spec)),
+        *(
+            F.expr(task.label).alias(wide_name(name))
+            for name, task in spec.tasks.items()
+            if task.label
+        ),
+        *(cells.text(cells.raw(column)).alias(on_name(column)) for column in joined_on(spec)),
+    )
+
+
+def slim(frame: DataFrame, spec: Spec) -> DataFrame:
+    """Keep of ``facts`` what other days' impressions are needed for: attribution and counts."""
+    return frame.select(
+        ID,
+        DAY,
+        TIME,
+        ARRIVED,
+        *map(column_name, entity_columns(spec)),
+        *map(on_name, joined_on(spec)),
+    )
+
+
+def joined_on(spec: Spec) -> list[str]:
+    """Return the impression's columns that outcomes are joined on, each once."""
+    return list(dict.fromkeys(column for task in spec.tasks.values() for column in task.on))
+
+
+def plain_features(spec: Spec) -> list[Feature]:
+    """Return the features that are a column of the impression or of a table, in layout order."""
+    known = set(feature_columns(spec))
+    return [column for column in layout_of(spec).columns if column.source in known]
+
+
+def happened(attributed: DataFrame, spec: Spec, day: date) -> DataFrame:
+    """Return what happened on ``day``, one row a fact, for ``features.counts.daily_counts``.
+
+    A fact is an impression of the day (with the labels of its own row), or an outcome that came on
+    the day; an outcome's entities are those of the impression it belongs to.
+
+    Args:
+        attributed: ``facts`` of the day and the days before it, with ``_first_<task>``.
+        spec: names entities and tasks.
+        day: the day.
+    """
+    entities = [column_name(column) for column in entity_columns(spec)]
+    wide = {name: task for name, task in spec.tasks.items() if task.label}
+    shown = attributed.where(F.col(DAY) == day.isoformat()).select(
+        *entities,
+        F.col(TIME).alias("event_time"),
+        F.lit(1).alias("impression"),
+        *(_positive(name, wide).alias(f"n_{name}") for name in spec.tasks),
+    )
+    parts = [shown]
+    for late in (name for name in spec.tasks if name not in wide):
+        first = F.col(outcome_name(late))
+        parts.append(
+            attributed.where(cells.is_on(first, day, spec.timezone)).select(
+                *entities,
+                first.alias("event_time"),
+                F.lit(0).alias("impression"),
+                *(F.lit(int(name == late)).alias(f"n_{name}") for name in spec.tasks),
+            )
+        )
+    return reduce(DataFrame.unionByName, parts)
+
+
+def assemble(
+    attributed: DataFrame, counts: DataFrame, spec: Spec, day: date, as_of: date
+) -> DataFrame:
+    """Return the samples of ``day`` in the columns of the table ``samples``.
+
+    Args:
+        attributed: ``facts`` with ``_first_<task>`` where outcomes are joined; other days' rows
+            and history-only rows are left out here.
+        counts: the table of daily counts.
+        spec: the product.
+        day: the samples' day.
+        as_of: the last day whose arrivals ``attributed`` holds.
+    """
+    chosen = attributed.where((F.col(DAY) == day.isoformat()) & F.col(SCENARIO).isNotNull())
+    labelled = chosen.select("*", F.col(ID).alias("sample_id"), *label_columns(spec, as_of))
+    ready = add_rates(labelled, counts, spec, day)
+    return ready.select(
+        F.lit(day.isoformat()).alias("ds"),
+        "sample_id",
+        F.col(SCENARIO).alias("scenario"),
+        F.col(USER).alias("user"),
+        F.col(TIME).alias("event_time"),
+        *(f"{part}_{task}" for task in spec.tasks for part in ("label", "mature", "time")),
+        *(column.name for column in layout_of(spec).columns),
+        F.col(FILE).alias("source_file"),
+        F.lit(as_of.isoformat()).alias("as_of"),
+    )
+
+
+def _positive(name: str, wide: Iterable[str]) -> Column:
+    if name not in wide:
+        return F.lit(0)
+    return F.coalesce(F.col(wide_name(name)).cast("int"), F.lit(0))
+
+
+def _feature(feature: Feature, schema: StructType) -> Column:
+    name = attribute_name(feature.source)
+    if feature.kind == "number":
+        return cells.number(cells.raw(name), _kind(schema, name)).alias(feature.name)
+    of = feature if feature.kind == "multi" else None
+    return _cell(feature.source, schema, of).alias(feature.name)
+
+
+def _cell(column: str, schema: StructType, multi: Feature | None) -> Column:
+    name = attribute_name(column)
+    if multi is None:
+        return cells.text(cells.raw(name))
+    return cells.tokens(cells.raw(name), _kind(schema, name), multi.separator)
+
+
+def _kind(schema: StructType, name: str) -> DataType:
+    return schema[name].dataType
+
+
+def _scenario(spec: Spec) -> Column:
+    tests = {name: F.expr(sql) for name, sql in spec.scenarios.expressions.items()}
+    if spec.scenarios.column:
+        value = cells.raw(spec.scenarios.column)
+        tests = {name: _equals_any(value, values) for name, values in spec.scenarios.values.items()}
+    found = F.lit(None).cast("string")
+    for name, test in reversed(tests.items()):
+        found = F.when(test, F.lit(name)).otherwise(found)
+    return found
+
+
+def _equals_any(value: Column, allowed: Iterable[str | float]) -> Column:
+    return reduce(Column.__or__, (_equals(value, scalar) for scalar in allowed))
+
+
+def _equals(value: Column, scalar: str | float) -> Column:
+    """Compare a raw cell with a value of the spec: numbers as numbers, the rest as text."""
+    if isinstance(scalar, bool):
+        return F.lower(value.cast("string")) == str(scalar).lower()
+    if isinstance(scalar, int | float):
+        return value.cast("double") == F.lit(float(scalar))
+    return value.cast("string") == F.lit(scalar)
+
+
+def _first_sentence(error: Exception) -> str:
+    return " ".join(str(error).strip().split("\n", 1)[0].split()).removesuffix(".")

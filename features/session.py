@@ -1,0 +1,151 @@
+"""The Spark session: Delta's jars, settings that suit small and large days, a quiet console."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark.errors import PySparkException
+from pyspark.sql import SparkSession
+
+from features.errors import ServiceError
+from features.jars import delta_jars
+
+JAVA = 17
+"""The oldest Java that Spark 4.2 runs on."""
+
+_DELTA = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    # 50 by default: a commit then waits for 50 empty tasks (12 s a write instead of 1.5 s).
+    "spark.databricks.delta.snapshotPartitions": "2",
+    "spark.databricks.delta.checkLatestSchemaOnRead": "false",
+}
+_MEANING = {
+    "spark.sql.session.timeZone": "UTC",
+    # A cell that does not parse becomes null, which the row rules see and name; under ANSI one
+    # broken cell in ten million would stop the night.
+    "spark.sql.ansi.enabled": "false",
+    # Timestamps that pandas writes in nanoseconds; the reader turns them into Spark's.
+    "spark.sql.legacy.parquet.nanosAsLong": "true",
+    "spark.sql.sources.partitionColumnTypeInference.enabled": "false",
+    "spark.sql.catalogImplementation": "in-memory",
+}
+_SPEED = {
+    "spark.sql.autoBroadcastJoinThreshold": "32m",
+    "spark.sql.maxPlanStringLength": "1000",
+    "spark.driver.memory": "3g",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+}
+_SMALL = {"spark.sql.shuffle.partitions": "4", "spark.default.parallelism": "4"}
+_LARGE = {"spark.sql.shuffle.partitions": "200"}
+
+# The second compiler took 40 % of the processor time of a night of 20,000 rows, and never paid
+# back; the first one alone needs more than its default of 48 MB, or it stops half-way.
+_QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
+"""Java options for work whose plans outweigh its rows."""
+
+
+def spark_session(
+    cache: Path,
+    home: Path,
+    *,
+    master: str | None = None,
+    large: bool = False,
+    settings: Mapping[str, str] | None = None,
+) -> SparkSession:
+    """Return a Spark session that reads and writes Delta tables.
+
+    Nothing is written outside ``home`` and ``cache``: Spark's scratch files lie in ``home/tmp``,
+    what the JVM has to say in ``home/logs/spark.log``.
+
+    Args:
+        cache: holds Delta's jars; they are fetched when missing.
+        home: holds scratch files and the log.
+        master: Spark's master; default ``AUTOIFS_SPARK_MASTER``, else all cores of this machine.
+        large: whether the rows outweigh the plans: then the JVM compiles at full depth, and
+            stages are planned again as their sizes become known.
+        settings: more Spark settings; they win over this module's.
+
+    Raises:
+        ServiceError: without Java 17 or newer, without jars, or when Spark does not start.
+    """
+    check_java()
+    jars = delta_jars(cache)
+    log = home / "logs" / "spark.log"
+    size = _LARGE if large else _SMALL
+    chosen = {**_DELTA, **_MEANING, **_SPEED, **size, **_places(home, jars, large)}
+    chosen |= settings or {}
+    builder = SparkSession.builder.appName("autoifs").master(
+        master or os.environ.get("AUTOIFS_SPARK_MASTER") or "local[*]"
+    )
+    for name, value in chosen.items():
+        builder = builder.config(name, value)
+    try:
+        with _stderr_to(log):
+            session = builder.getOrCreate()
+    except (PySparkException, RuntimeError, OSError) as error:
+        raise ServiceError(f"Spark does not start ({_first_line(error)}); see {log}") from None
+    session.sparkContext.setLogLevel("ERROR")
+    return session
+
+
+def check_java() -> None:
+    """Check that a Java which Spark can use is there.
+
+    Raises:
+        ServiceError: when there is none, or it is too old.
+    """
+    home = os.environ.get("JAVA_HOME")
+    program = shutil.which("java", path=f"{home}/bin" if home else None)
+    where = f"in JAVA_HOME ({home})" if home else "on the PATH"
+    if program is None:
+        raise ServiceError(f"no Java {where}; install JDK {JAVA} or newer, or set JAVA_HOME")
+    said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False)  # noqa: S603
+    found = re.search(r'version "(?:1\.)?(\d+)', said.stderr)
+    if found is None or int(found[1]) < JAVA:
+        version = found[1] if found else "unknown"
+        raise ServiceError(
+            f"the Java {where} is version {version}; Spark needs {JAVA} or newer: set JAVA_HOME"
+        )
+
+
+def _places(home: Path, jars: list[Path], large: bool) -> dict[str, str]:
+    scratch = home / "tmp" / "spark"
+    scratch.mkdir(parents=True, exist_ok=True)
+    return {
+        "spark.jars": ",".join(str(jar) for jar in jars),
+        "spark.driver.host": "127.0.0.1",
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.local.dir": str(scratch),
+        "spark.sql.warehouse.dir": str(scratch / "warehouse"),
+        "spark.driver.extraJavaOptions": (
+            f"{'' if large else _QUICK} -Duser.timezone=UTC -Dderby.system.home={scratch} "
+            f"-Djava.io.tmpdir={scratch}"
+        ),
+        "spark.pyspark.python": sys.executable,
+    }
+
+
+@contextmanager
+def _stderr_to(log: Path) -> Iterator[None]:
+    """Let a JVM started inside the block inherit ``log`` as its stderr, for good."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with log.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,314 @@
+"""The Delta tables that Spark writes: their schemas and constraints, and replacing a day."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deltalake import DeltaTable, Field, Schema
+from deltalake.exceptions import DeltaError
+from deltalake.schema import ArrayType, PrimitiveType
+
+from features.errors import LakeError
+from features.lake import Lake
+from features.spec import Spec, layout_of
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+READER, WRITER = 1, 3
+"""The newest protocol that a table may ask for: what Arrow's reader knows (no deletion vectors, no
+column mapping, no v2 checkpoints), and CHECK constraints for writers."""
+
+_Kind = PrimitiveType | ArrayType
+
+_FULL = ("No space left", "Permission denied", "Read-only file system", "Mkdirs failed")
+_RACES = (
+    "ConcurrentAppend",
+    "ConcurrentDelete",
+    "ConcurrentWrite",
+    "DELTA_CONCURRENT",
+    "MetadataChanged",
+)
+
+_STRING, _LONG, _INT = PrimitiveType("string"), PrimitiveType("long"), PrimitiveType("integer")
+_TIME, _YES_NO = PrimitiveType("timestamp"), PrimitiveType("boolean")
+_DOUBLE, _FLOAT = PrimitiveType("double"), PrimitiveType("float")
+_STRINGS, _INTS = ArrayType(_STRING, contains_null=True), ArrayType(_INT, contains_null=True)
+
+
+def schemas(spec: Spec) -> dict[str, Schema]:
+    """Return table → schema, for the tables that Spark writes."""
+    return {
+        "staged": _samples(spec),
+        "samples": _samples(spec),
+        "quarantine": _quarantine(),
+        "counts": _counts(spec),
+        "vocabulary": _vocabulary(),
+        "encoded": _encoded(spec),
+    }
+
+
+def constraints(spec: Spec) -> dict[str, dict[str, str]]:
+    """Return table → name → CHECK constraint: what no writer can get past."""
+    # An immature label is null, never 0.
+    immature = {
+        f"immature_{task}_is_null": f"label_{task} IS NULL OR mature_{task}" for task in spec.tasks
+    }
+    return {
+        "staged": immature,
+        "samples": immature,
+        "counts": {"n_is_a_count": "n >= 0"},
+        "vocabulary": {"index_0_is_unknown": "index >= 1"},
+    }
+
+
+def partition_of(table: str) -> str:
+    """Return the column by which ``table`` is partitioned."""
+    return "feature" if table == "vocabulary" else "ds"
+
+
+def ensure(lake: Lake, spec: Spec) -> None:
+    """Create the tables, and add the columns that the spec gained since.
+
+    A step of its own before any write: concurrent first writes to an empty path conflict. Needs no
+    JVM. Columns that the spec lost stay and are written null.
+
+    Raises:
+        LakeError: when the lake is not writable, a table asks for a newer protocol than Arrow
+            reads, or a column changed its type.
+    """
+    for table, schema in schemas(spec).items():
+        with _writable(lake, table):
+            if lake.exists(table):
+                _evolve(lake, table, schema)
+            else:
+                _create(lake, table, schema)
+            _constrain(lake, table, constraints(spec).get(table, {}))
+            _assert_readable(lake, table)
+
+
+def replace_day(
+    frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict[str, Any], files: int = 1
+) -> None:
+    """Replace the partition of ``day`` in one commit that says ``metadata`` of itself.
+
+    Args:
+        frame: the day's rows; columns it lacks are written null, others than the table's refused.
+        lake: where the table lies.
+        table: its name.
+        day: the partition; rows of another day are refused by Delta.
+        metadata: what ``Lake.commit_of`` will return; ``ds`` is added.
+        files: into how many files the rows go.
+
+    Raises:
+        LakeError: when the lake is not writable or another run writes the same table.
+    """
+    said = json.dumps({"ds": day.isoformat(), **metadata}, default=str)
+    ordered = _in_order(frame, lake, table).coalesce(files)
+    with _writable(lake, table):
+        (
+            ordered.write.format("delta")
+            .mode("overwrite")
+            .option("replaceWhere", f"ds = '{day.isoformat()}'")
+            .option("userMetadata", said)
+            .save(lake.path(table))
+        )
+
+
+def append(frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict[str, Any]) -> None:
+    """Append rows to ``table`` in one commit that says ``metadata`` of itself.
+
+    Raises:
+        LakeError: when the lake is not writable or another run writes the same table.
+    """
+    said = json.dumps({"ds": day.isoformat(), **metadata}, default=str)
+    ordered = _in_order(frame, lake, table).coalesce(1)
+    with _writable(lake, table):
+        writer = ordered.write.format("delta").mode("append").option("userMetadata", said)
+        writer.save(lake.path(table))
+
+
+def read(spark: "SparkSession", lake: Lake, table: str) -> "DataFrame":
+    """Return ``table`` as it is now, as a frame."""
+    return spark.read.format("delta").load(lake.path(table))
+
+
+def commits(lake: Lake, table: str) -> dict[str, dict[str, Any]]:
+    """Return day → what the last commit of its partition says, in one look at the history."""
+    if not lake.exists(table):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+    for entry in lake.open(table).history():
+        said = json.loads(entry.get("userMetadata") or "{}")
+        if "ds" in said:
+            found.setdefault(said["ds"], {**said, "version": entry["version"]})
+    return found
+
+
+def _samples(spec: Spec) -> Schema:
+    labels = [
+        Field(f"{part}_{task}", kind)
+        for task in spec.tasks
+        for part, kind in (("label", _YES_NO), ("mature", _YES_NO), ("time", _TIME))
+    ]
+    kinds: dict[str, _Kind] = {"category": _STRING, "multi": _STRINGS, "number": _DOUBLE}
+    return Schema(
+        [
+            Field("ds", _STRING, nullable=False),
+            Field("sample_id", _STRING, nullable=False),
+            Field("scenario", _STRING, nullable=False),
+            Field("user", _STRING, nullable=False),
+            Field("event_time", _TIME, nullable=False),
+            *labels,
+            *(Field(column.name, kinds[column.kind]) for column in layout_of(spec).columns),
+            Field("source_file", _STRING),
+            Field("as_of", _STRING),
+        ]
+    )
+
+
+def _quarantine() -> Schema:
+    return Schema(
+        [
+            Field("ds", _STRING, nullable=False),
+            Field("sample_id", _STRING),
+            Field("rules", _STRINGS),
+            *(Field(name, _STRING) for name in ("row", "source_file", "as_of", "run_id")),
+        ]
+    )
+
+
+def _counts(spec: Spec) -> Schema:
+    return Schema(
+        [
+            Field("ds", _STRING, nullable=False),
+            Field("entity", _STRING),
+            Field("key", _STRING),
+            Field("n", _LONG),
+            Field("last", _TIME),
+            *(Field(f"n_{task}", _LONG) for task in spec.tasks),
+        ]
+    )
+
+
+def _vocabulary() -> Schema:
+    return Schema(
+        [
+            Field("feature", _STRING, nullable=False),
+            Field("token", _STRING, nullable=False),
+            Field("index", _INT, nullable=False),
+            Field("ds", _STRING, nullable=False),
+        ]
+    )
+
+
+def _encoded(spec: Spec) -> Schema:
+    kinds: dict[str, _Kind] = {"category": _INT, "multi": _INTS, "number": _FLOAT}
+    return Schema(
+        [
+            Field("ds", _STRING, nullable=False),
+            Field("sample_id", _STRING, nullable=False),
+            Field("scenario", _INT, nullable=False),
+            Field("user", _LONG, nullable=False),
+            *(Field(f"y_{task}", _FLOAT) for task in spec.tasks),
+            *(Field(column.name, kinds[column.kind]) for column in layout_of(spec).columns),
+        ]
+    )
+
+
+def _create(lake: Lake, table: str, schema: Schema) -> None:
+    # What commits say of their partitions must outlive Delta's default of 30 days.
+    kept = {"delta.logRetentionDuration": "interval 36500 days"}
+    DeltaTable.create(
+        lake.path(table), schema, partition_by=[partition_of(table)], configuration=kept
+    )
+
+
+def _evolve(lake: Lake, table: str, schema: Schema) -> None:
+    opened = lake.open(table)
+    present = {field.name: field for field in opened.schema().fields}
+    for field in schema.fields:
+        if field.name in present and present[field.name].type != field.type:
+            raise LakeError(
+                f"table {lake.product}/{table}: column '{field.name}' changed its type from "
+                f"{present[field.name].type} to {field.type}; rename the feature, or give the "
+                "product a new name"
+            )
+    gained = [field for field in schema.fields if field.name not in present]
+    if gained:
+        # Older partitions have no value to give: they read null.
+        opened.alter.add_columns([Field(field.name, field.type) for field in gained])
+
+
+def _constrain(lake: Lake, table: str, rules: dict[str, str]) -> None:
+    opened = lake.open(table)
+    known = opened.metadata().configuration
+    for name, rule in rules.items():
+        if f"delta.constraints.{name}" not in known:
+            opened.alter.add_constraint({name: rule})
+
+
+def _assert_readable(lake: Lake, table: str) -> None:
+    protocol = lake.open(table).protocol()
+    if protocol.min_reader_version > READER or protocol.min_writer_version > WRITER:
+        raise LakeError(
+            f"table {lake.product}/{table} asks for Delta protocol {protocol.min_reader_version}/"
+            f"{protocol.min_writer_version}, training reads up to {READER}/{WRITER}; turn off "
+            "deletion vectors, column mapping and v2 checkpoints"
+        )
+
+
+def _in_order(frame: "DataFrame", lake: Lake, table: str) -> "DataFrame":
+    """Return the frame's columns in the table's order; one the table lacks is an error."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import StructType
+
+    # A Delta schema is written in Spark's own JSON.
+    fields = StructType.fromJson(json.loads(lake.open(table).schema().to_json())).fields
+    unknown = set(frame.columns) - {field.name for field in fields}
+    if unknown:
+        raise LakeError(f"table {lake.product}/{table} has no column {', '.join(sorted(unknown))}")
+    present = set(frame.columns)
+    return frame.select(
+        *(
+            (F.col(field.name) if field.name in present else F.lit(None))
+            .cast(field.dataType)
+            .alias(field.name)
+            for field in fields
+        )
+    )
+
+
+@contextmanager
+def _writable(lake: Lake, table: str) -> Iterator[None]:
+    """Turn the many ways of a disk to refuse a write into one sentence."""
+    where = lake.path(table)
+    try:
+        Path(where).parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except LakeError:
+        raise
+    except (OSError, DeltaError) as error:
+        raise LakeError(f"can't write {where} ({_short(error)}); {_ADVICE}") from None
+    except Exception as error:  # Spark's come in many classes, told apart by what they say
+        raise _translated(error, where) from None
+
+
+_ADVICE = "free space or make the lake writable, then run again: nothing is half-published"
+
+
+def _translated(error: Exception, where: str) -> Exception:
+    said = f"{type(error).__name__}: {error}"
+    for reason in _FULL:
+        if reason in said:
+            return LakeError(f"can't write {where} ({reason}); {_ADVICE}")
+    if any(race in said for race in _RACES):
+        return LakeError(f"another run is writing {where}; wait for it to end and run again")
+    return error
+
+
+def _short(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__

@@ -1,0 +1,66 @@
+"""From tokens to indices: an append-only table in which an index never changes its meaning."""
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from features.spec import Layout, Spec, layout_of
+
+_PAIRS = "array<struct<feature:string,token:string>>"
+
+
+def new_tokens(window: DataFrame, vocabulary: DataFrame, spec: Spec, day: date) -> DataFrame:
+    """Return the tokens that are now frequent enough and have no index yet, with one each.
+
+    A feature's indices go on after its highest one, the most frequent token first and ties in the
+    order of the text, so that the same window always gives the same indices. The index 0 is never
+    given: it stands for null and for every token outside the vocabulary.
+
+    Args:
+        window: published samples of the training window that ends with ``day``.
+        vocabulary: the table as it is: ``feature``, ``token``, ``index``, ``ds``.
+        spec: declares the features and their ``min_count``.
+        day: the day the new tokens are recorded under.
+
+    Returns:
+        The rows to append to ``vocabulary``, in its columns; none when there is nothing new.
+    """
+    known = vocabulary.select("feature", "token")
+    fresh = _frequent(window, layout_of(spec)).join(known, ["feature", "token"], "left_anti")
+    highest = vocabulary.groupBy("feature").agg(F.max("index").alias("highest"))
+    order = Window.partitionBy("feature").orderBy(F.desc("count"), "token")
+    after = F.coalesce("highest", F.lit(0)) + F.row_number().over(order)
+    numbered = fresh.join(F.broadcast(highest), "feature", "left")
+    return numbered.select(
+        "feature", "token", after.cast("int").alias("index"), F.lit(day.isoformat()).alias("ds")
+    )
+
+
+def token_pairs(layout: Layout) -> Column:
+    """Return a sample's (feature, token) structs: each different token of a feature once."""
+    columns = layout.of("category", "multi")
+    return F.concat(
+        F.array().cast(_PAIRS), *(_pairs(column.name, column.kind == "multi") for column in columns)
+    )
+
+
+def _frequent(window: DataFrame, layout: Layout) -> DataFrame:
+    """Return ``feature``, ``token``, ``count`` of the tokens that reach the feature's min_count."""
+    counted = (
+        window.select(F.explode(token_pairs(layout)).alias("of"))
+        .groupBy(F.col("of.feature"), F.col("of.token"))
+        .count()
+    )
+    enough = F.lit(False)
+    for column in layout.of("category", "multi"):
+        enough |= (F.col("feature") == column.name) & (F.col("count") >= column.min_count)
+    return counted.where(enough)
+
+
+def _pairs(name: str, multi: bool) -> Column:
+    tokens = F.array_compact(F.array_distinct(name) if multi else F.array(name))
+    named = F.transform(
+        tokens, lambda token: F.struct(F.lit(name).alias("feature"), token.alias("token"))
+    )
+    return F.coalesce(named, F.array().cast(_PAIRS))

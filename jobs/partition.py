@@ -1,0 +1,299 @@
+"""Building one day: raw files to staged samples, quarantine and counts, in one Spark session."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from features import labels, samples, tables
+from features.arrivals import Arrivals, arrivals, look_back
+from features.cells import instant
+from features.counts import daily_counts
+from features.days import end_of, start_of
+from features.digest import digest
+from features.errors import SpecError
+from features.fingerprint import counts_fingerprint
+from features.lake import Lake
+from features.raw import Raw, number_tallies, refuse_wordy
+from features.sources import ARRIVED, DAY, TIME, explained, missing_day, rows_of
+from features.spec import Spec
+from jobs.home import Home
+from jobs.timing import Stopwatch
+from validation import rows
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+LARGE = 500_000
+"""Samples a file: at 20,000 a day one file, which Arrow scans faster than many small ones."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shop:
+    """What stays the same while the days of one command are built."""
+
+    spec: Spec
+    spec_file: str
+    lake: Lake
+    home: Home
+    source: Path
+    run_id: str
+    several: bool = False
+    """Whether more than one day may be built: then raw files are kept in memory."""
+
+    @cached_property
+    def spark(self) -> "SparkSession":
+        """The session, started when the first day needs it."""
+        from features.session import spark_session
+
+        return spark_session(self.home.cache, self.home.root)
+
+    @cached_property
+    def raw(self) -> Raw:
+        """The raw data, read once where days share it."""
+        return Raw(self.spark, self.spec, keep=self.several)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """A day's samples, staged but not yet published."""
+
+    found: Arrivals
+    frame: DataFrame
+    """The samples, kept in memory until ``close``."""
+    rows: int
+    content_hash: str
+    quarantined: dict[str, int]
+    """Rule → rows that broke it; a row may break several."""
+    input: int
+    """Raw rows of the day: samples + quarantined rows + history."""
+    history: int
+    """Good rows outside every scenario."""
+    refused: int
+    """Rows in quarantine."""
+    close: Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Census:
+    """How many of a day's raw rows are what."""
+
+    groups: list[tuple[str | None, tuple[str, ...], int]]
+    """Scenario, broken rules, rows."""
+
+    @property
+    def total(self) -> int:
+        """All rows."""
+        return sum(n for _, _, n in self.groups)
+
+    @property
+    def history(self) -> int:
+        """Good rows outside every scenario."""
+        return sum(n for scenario, broken, n in self.groups if not broken and scenario is None)
+
+    @property
+    def refused(self) -> int:
+        """Rows that broke a rule."""
+        return sum(n for _, broken, n in self.groups if broken)
+
+    @property
+    def by_rule(self) -> dict[str, int]:
+        """Rule → rows that broke it."""
+        tally: Counter[str] = Counter()
+        for _, broken, n in self.groups:
+            tally.update(dict.fromkeys(broken, n))
+        return dict(sorted(tally.items()))
+
+    @property
+    def scenarios(self) -> set[str]:
+        """Scenarios that have rows, good or broken."""
+        return {scenario for scenario, _, _ in self.groups if scenario is not None}
+
+
+def build(shop: Shop, found: Arrivals, said: dict[str, Any], watch: Stopwatch) -> Built:
+    """Write a day's staged samples, quarantine and counts.
+
+    Args:
+        shop: the product and its places.
+        found: the day's files.
+        said: what the staged commit is to say beside rows and content hash.
+        watch: takes the time of the steps.
+
+    Raises:
+        SourceError, MissingDayError: when the raw data is not as the spec declares it.
+        SpecError: when an expression is no condition, or a scenario has no row.
+    """
+    with ExitStack() as kept, explained(found.files):
+        with watch.step("read"):
+            checked = _keep(kept, _checked(shop, found))
+            census = _census(shop, found, checked)
+        with watch.step("join"):
+            now, then = _facts(shop, found, checked, kept)
+            history = tables.read(shop.spark, shop.lake, "counts")
+            frame = samples.assemble(now, history, shop.spec, found.day, found.as_of)
+            staged = frame.persist(StorageLevel.MEMORY_AND_DISK)
+            rows_in, content = digest(staged)
+        with watch.step("write"):
+            said = {**said, "as_of": found.as_of, "rows": rows_in, "content_hash": content}
+            _write(shop, found, checked, then, staged, said)
+        return Built(
+            found=found,
+            frame=staged,
+            rows=rows_in,
+            content_hash=content,
+            quarantined=census.by_rule,
+            input=census.total,
+            history=census.history,
+            refused=census.refused,
+            close=staged.unpersist,
+        )
+
+
+def files_for(rows_in: int) -> int:
+    """Return into how many files a partition of so many rows goes."""
+    return max(1, -(-rows_in // LARGE))
+
+
+def _checked(shop: Shop, found: Arrivals) -> DataFrame:
+    """Return the day's impressions with the rules they broke."""
+    spec, name = shop.spec, shop.spec.impression.source
+    events = shop.raw.events(name, found)
+    samples.check_expressions(events, spec, shop.spec_file)
+    mine = rows_of(events, spec, name, found.day)
+    return rows.check(samples.identify(mine, spec), spec, found.day)
+
+
+def _census(shop: Shop, found: Arrivals, checked: DataFrame) -> Census:
+    """Count the day's rows by scenario and rule, and refuse a day that can't be right.
+
+    Raises:
+        MissingDayError, SourceError, SpecError: see ``build``.
+    """
+    spec, name = shop.spec, shop.spec.impression.source
+    columns = [item.column for item in spec.features.numbers if "." not in item.column]
+    own = F.count_if(F.col(DAY) == found.day.isoformat())
+    tallies = [own, *number_tallies(checked, columns)]
+    groups = checked.groupBy(labels.SCENARIO, rows.RULES).agg(F.count(F.lit(1)), *tallies).collect()
+    census = Census([(row[0], tuple(row[1]), row[2]) for row in groups])
+    own_rows, *numbers = [sum(row[3 + i] for row in groups) for i in range(len(tallies))]
+    if not own_rows:
+        raise missing_day(shop.raw.events(name, found), spec, name, found.day)
+    refuse_wordy(name, columns, numbers)
+    _require_scenarios(shop, found.day, census)
+    return census
+
+
+def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
+    declared = shop.spec.scenarios
+    for name in declared.names:
+        if name in census.scenarios or name in declared.optional:
+            continue
+        place = "values" if declared.column else "expressions"
+        wanted = declared.values.get(name, ())
+        test = f"{declared.column} = {' or '.join(map(str, wanted))}" if wanted else "that holds"
+        raise SpecError(
+            f"{shop.spec_file}: scenarios.{place}.{name}: no row of {day} has {test}; "
+            "remove it, or list it under scenarios.optional"
+        )
+
+
+def _facts(
+    shop: Shop, found: Arrivals, checked: DataFrame, kept: ExitStack
+) -> tuple[DataFrame, DataFrame | None]:
+    """Return the day's facts as known by ``as_of``, and as known by the end of the day itself.
+
+    The second makes the day's counts, and is None when those are there already: what had arrived
+    by the end of a day never changes.
+    """
+    spec = shop.spec
+    mine = samples.facts(rows.kept(checked), spec, shop.raw.tables(found))
+    streams = {name: task for name, task in spec.tasks.items() if task.source}
+    wanted = _counts_wanted(shop, found)
+    if not streams:
+        return mine, (_known(mine, found.day) if wanted else None)
+    both = mine.unionByName(_around(shop, found), allowMissingColumns=True)
+    outcomes = {name: _outcomes(shop, found, name) for name in streams}
+    now = _keep(kept, labels.attribute_all(both, outcomes, spec))
+    if not wanted:
+        return now, None
+    if found.as_of == found.day:
+        return now, now
+    early = {name: _known(events, found.day) for name, events in outcomes.items()}
+    return now, labels.attribute_all(_known(both, found.day), early, spec)
+
+
+def _counts_wanted(shop: Shop, found: Arrivals) -> bool:
+    said = shop.lake.commit_of("counts", found.day)
+    return said is None or said["fingerprint"] != _counts_fingerprint(shop, found)
+
+
+def _counts_fingerprint(shop: Shop, found: Arrivals) -> str:
+    by_then = arrivals(shop.spec, shop.source, found.day, found.day)
+    return counts_fingerprint(shop.spec, by_then)
+
+
+def _known(frame: DataFrame, day: date) -> DataFrame:
+    """Keep what had arrived by the end of ``day``."""
+    return frame.where(F.col(ARRIVED).isNull() | (F.col(ARRIVED) <= day.isoformat()))
+
+
+def _around(shop: Shop, found: Arrivals) -> DataFrame:
+    """Return the good impressions of the days whose outcomes mix with those of the day."""
+    spec, day = shop.spec, found.day
+    events = shop.raw.events(spec.impression.source, found)
+    first, last = look_back(spec, day).isoformat(), found.as_of.isoformat()
+    others = events.where(F.col(DAY).between(first, last) & (F.col(DAY) != day.isoformat()))
+    checked = rows.check(samples.identify(others, spec), spec)
+    return samples.slim(samples.facts(rows.kept(checked), spec, shop.raw.tables(found)), spec)
+
+
+def _outcomes(shop: Shop, found: Arrivals, name: str) -> DataFrame:
+    """Return a task's outcomes of the day, or of the day's impressions."""
+    spec, task = shop.spec, shop.spec.tasks[name]
+    events = shop.raw.events(str(task.source), found)
+    if task.where:
+        samples.check_condition(events, task.where, f"{shop.spec_file}: tasks.{name}.where")
+    first = instant(start_of(look_back(spec, found.day), spec.timezone))
+    last = instant(end_of(found.as_of, spec.timezone))
+    return labels.outcomes_of(events.where((F.col(TIME) >= first) & (F.col(TIME) < last)), task)
+
+
+def _write(
+    shop: Shop,
+    found: Arrivals,
+    checked: DataFrame,
+    then: DataFrame | None,
+    staged: DataFrame,
+    said: dict[str, Any],
+) -> None:
+    """Write the day's tables side by side: each is a commit of its own that mostly waits."""
+    lake, day = shop.lake, found.day
+    broken = rows.quarantine(checked, day, found.as_of, shop.run_id)
+    jobs = [
+        lambda: tables.replace_day(staged, lake, "staged", day, said, files_for(said["rows"])),
+        lambda: tables.replace_day(broken, lake, "quarantine", day, said),
+    ]
+    if then is not None:
+        counts = daily_counts(samples.happened(then, shop.spec, day), shop.spec)
+        ready = counts.withColumn("ds", F.lit(day.isoformat()))
+        print_ = {"run_id": shop.run_id, "fingerprint": _counts_fingerprint(shop, found)}
+        jobs.append(lambda: tables.replace_day(ready, lake, "counts", day, print_))
+    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
+        for outcome in [pool.submit(job) for job in jobs]:
+            outcome.result()
+
+
+def _keep(kept: ExitStack, frame: DataFrame) -> DataFrame:
+    """Hold ``frame`` in memory, or on disk when it is large, until ``kept`` closes."""
+    held = frame.persist(StorageLevel.MEMORY_AND_DISK)
+    kept.callback(held.unpersist)
+    return held

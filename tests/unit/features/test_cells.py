@@ -1,0 +1,111 @@
+"""Raw cells to typed values."""
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from pyspark.sql import functions as F
+from pyspark.sql.types import DoubleType, LongType, StringType
+
+from features import cells
+from features.days import start_of
+from features.spec.model import TimeColumn
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, SparkSession
+
+pytestmark = pytest.mark.spark
+
+
+def values(spark: "SparkSession", cell: "Column", raw: list[object], kind: str) -> list[object]:
+    """Return what ``cell`` makes of each value of the column ``raw``."""
+    frame = spark.createDataFrame([(i, value) for i, value in enumerate(raw)], f"i int, raw {kind}")
+    return [row.cell for row in frame.orderBy("i").select(cell.alias("cell")).collect()]
+
+
+def test_text_that_is_no_finite_number_is_null_and_told_from_a_missing_one(
+    spark: "SparkSession",
+) -> None:
+    raw = ["1", " -2.5e3 ", ".5", "3d", "NaN", "Infinity", "1e999", "0x10", "x", "", None]
+    expected = [1.0, -2500.0, 0.5, *[None] * 8]
+    column = F.col("raw")
+    assert values(spark, cells.number(column, StringType()), raw, "string") == expected
+    wrong = [False] * 3 + [True] * 6 + [False] * 2
+    assert values(spark, cells.no_number(column, StringType()), raw, "string") == wrong
+
+
+def test_a_missing_float_is_no_broken_one_but_an_infinite_one_is(spark: "SparkSession") -> None:
+    raw = [1.0, float("nan"), float("inf"), None]
+    column = F.col("raw")
+    assert values(spark, cells.number(column, DoubleType()), raw, "double") == [1.0, *[None] * 3]
+    wrong = [False, False, True, False]
+    assert values(spark, cells.no_number(column, DoubleType()), raw, "double") == wrong
+
+
+@pytest.mark.parametrize(
+    ("unit", "raw"),
+    [("s", "1650812741.5"), ("ms", "1650812741500"), ("us", "1650812741500000")],
+)
+def test_a_count_since_1970_is_an_instant_in_its_unit(
+    spark: "SparkSession", unit: str, raw: str
+) -> None:
+    column = TimeColumn.model_validate({"column": "raw", "unit": unit})
+    cell = F.unix_micros(cells.moment(F.col("raw"), StringType(), column))
+    assert values(spark, cell, [raw, "soon", "-1", "9e99", None], "string") == [
+        1650812741500000,
+        *[None] * 4,
+    ]
+
+
+def test_an_iso_time_is_read_with_its_zone(spark: "SparkSession") -> None:
+    column = TimeColumn.model_validate({"column": "raw", "unit": "iso"})
+    cell = F.unix_seconds(cells.moment(F.col("raw"), StringType(), column))
+    noon = int(datetime(2026, 1, 1, 12, tzinfo=UTC).timestamp())
+    raw = ["2026-01-01T12:00:00Z", "2026-01-01T20:00:00+08:00", "noon"]
+    assert values(spark, cell, raw, "string") == [noon, noon, None]
+
+
+@pytest.mark.parametrize(
+    ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)]
+)
+def test_a_day_has_23_to_25_hours_and_every_instant_one_day(
+    spark: "SparkSession", day: date, hours: int
+) -> None:
+    zone = "Europe/Berlin"
+    hour = F.make_dt_interval(hours=F.col("id").cast("int"))
+    at = cells.instant(start_of(day, zone)) + hour
+    around = spark.range(-3, 30).select(at.alias("at"))
+    rows = around.select(
+        F.count_if(cells.is_on(F.col("at"), day, zone)).alias("inside"),
+        F.count_if(cells.day_of(F.col("at"), zone) == day.isoformat()).alias("named"),
+        F.count_if(
+            cells.is_on(F.col("at"), day, zone) != (cells.day_of(F.col("at"), zone) == str(day))
+        ).alias("unlike"),
+    ).collect()
+    assert tuple(rows[0]) == (hours, hours, 0)
+
+
+def test_a_day_column_is_read_in_its_pattern(spark: "SparkSession") -> None:
+    text = cells.day_in(F.col("raw"), StringType(), "yyyyMMdd")
+    assert values(spark, text, ["20220502", "2022-05-02", "x", None], "string") == [
+        "2022-05-02",
+        None,
+        None,
+        None,
+    ]
+    count = cells.day_in(F.col("raw"), LongType(), "yyyyMMdd")
+    assert values(spark, count, [20220502], "long") == ["2022-05-02"]
+
+
+def test_tokens_come_from_text_with_any_separator_or_from_an_array(spark: "SparkSession") -> None:
+    from pyspark.sql.types import ArrayType
+
+    cut = cells.tokens(F.col("raw"), StringType(), "|")
+    assert values(spark, cut, ["a| b||c", "", " | ", None], "string") == [
+        ["a", "b", "c"],
+        None,
+        None,
+        None,
+    ]
+    whole = cells.tokens(F.col("raw"), ArrayType(LongType()), ",")
+    assert values(spark, whole, [[3, 1], [], None], "array<long>") == [["3", "1"], None, None]

@@ -1,0 +1,63 @@
+"""Delta's jars: fetched once, never trusted unseen."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from features import jars
+from features.errors import ServiceError
+
+CONTENT = b"a jar"
+JAR = jars.Jar(hashlib.sha256(CONTENT).hexdigest(), "io.delta", "delta-storage", "4.4.0")
+POM = (
+    "<project><modelVersion>4.0.0</modelVersion><groupId>io.delta</groupId>"
+    "<artifactId>delta-storage</artifactId><version>4.4.0</version></project>"
+)
+SETTINGS = """<ivysettings>
+  <settings defaultResolver="mirror"/>
+  <resolvers><ibiblio name="mirror" m2compatible="true" root="{root}"/></resolvers>
+</ivysettings>
+"""
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Maven repository of one jar, read through a file address by the real Ivy."""
+    folder = tmp_path / "maven" / "io/delta/delta-storage/4.4.0"
+    folder.mkdir(parents=True)
+    (folder / "delta-storage-4.4.0.pom").write_text(POM)
+    (folder / "delta-storage-4.4.0.jar").write_bytes(CONTENT)
+    settings = tmp_path / "ivysettings.xml"
+    settings.write_text(SETTINGS.format(root=(tmp_path / "maven").as_uri()))
+    monkeypatch.setenv("AUTOIFS_IVYSETTINGS", str(settings))
+    monkeypatch.setattr(jars, "pinned", lambda: [JAR])
+    return folder / "delta-storage-4.4.0.jar"
+
+
+def test_a_jar_is_fetched_into_the_cache_and_then_left_alone(mirror: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    [found] = jars.delta_jars(cache)
+    assert found == cache / "jars" / "delta-storage-4.4.0.jar"
+    assert found.read_bytes() == CONTENT
+    mirror.unlink()
+    assert jars.delta_jars(cache) == [found]
+
+
+def test_another_jar_than_the_pinned_one_is_refused(mirror: Path, tmp_path: Path) -> None:
+    mirror.write_bytes(b"another jar")
+    with pytest.raises(ServiceError, match=r"not the jar that infra/jars.txt pins"):
+        jars.delta_jars(tmp_path / "cache")
+    assert not (tmp_path / "cache" / "jars" / "delta-storage-4.4.0.jar").exists()
+
+
+def test_an_unreachable_repository_is_one_sentence(mirror: Path, tmp_path: Path) -> None:
+    mirror.unlink()
+    with pytest.raises(ServiceError, match="delta-storage-4.4.0.jar.*AUTOIFS_IVYSETTINGS"):
+        jars.delta_jars(tmp_path / "cache")
+
+
+def test_every_pinned_jar_is_delta_s_and_has_a_hash() -> None:
+    listed = jars.pinned()
+    assert "delta-spark_4.2_2.13-4.4.0.jar" in [jar.file for jar in listed]
+    assert all(len(jar.sha256) == 64 and jar.group == "io.delta" for jar in listed)

@@ -1,0 +1,154 @@
+"""Which outcome belongs to which impression, and when a label is known."""
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+
+from features.labels import attribute, label_columns
+from features.spec.load import parse_spec
+from features.spec.model import Task
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+pytestmark = pytest.mark.spark
+
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+HOUR = timedelta(hours=1)
+SALE = Task.model_validate({"source": "sales", "on": ["user", "item"], "window": "3d"})
+
+IMPRESSION = "_id string, _time timestamp, _on_user string, _on_item string"
+OUTCOME = "_on_user string, _on_item string, _time timestamp, _arrived string"
+
+
+def attributed(
+    spark: "SparkSession",
+    impressions: list[tuple[str, datetime, str | None, str]],
+    outcomes: list[tuple[str, str, datetime]],
+) -> dict[str, datetime | None]:
+    """Return impression → time of its first outcome, as UTC."""
+    seen = spark.createDataFrame(impressions, IMPRESSION)
+    happened = spark.createDataFrame([(*row, None) for row in outcomes], OUTCOME)
+    rows = attribute(seen, happened, "sale", SALE).selectExpr(
+        "_id", "unix_micros(_first_sale) / 1e6 AS at"
+    )
+    return {
+        row._id: None if row.at is None else datetime.fromtimestamp(row.at, UTC)
+        for row in rows.collect()
+    }
+
+
+def test_an_outcome_belongs_to_the_latest_impression_of_its_key(spark: "SparkSession") -> None:
+    found = attributed(
+        spark,
+        [("early", NOON, "u", "i"), ("late", NOON + HOUR, "u", "i"), ("other", NOON, "u", "j")],
+        [("u", "i", NOON + 2 * HOUR)],
+    )
+    assert found == {"early": None, "late": NOON + 2 * HOUR, "other": None}
+
+
+def test_the_window_holds_its_first_instant_and_not_its_last(spark: "SparkSession") -> None:
+    found = attributed(
+        spark,
+        [("at-once", NOON, "a", "i"), ("at-end", NOON, "b", "i"), ("inside", NOON, "c", "i")],
+        [
+            ("a", "i", NOON),
+            ("b", "i", NOON + timedelta(days=3)),
+            ("c", "i", NOON + timedelta(days=3) - timedelta(microseconds=1)),
+        ],
+    )
+    assert found["at-once"] == NOON
+    assert found["at-end"] is None
+    assert found["inside"] == NOON + timedelta(days=3) - timedelta(microseconds=1)
+
+
+def test_an_outcome_before_every_impression_belongs_to_none(spark: "SparkSession") -> None:
+    assert attributed(spark, [("one", NOON, "u", "i")], [("u", "i", NOON - HOUR)]) == {"one": None}
+
+
+def test_of_repeated_outcomes_the_first_counts_and_every_impression_stays_one_row(
+    spark: "SparkSession",
+) -> None:
+    outcomes = [("u", "i", NOON + 2 * HOUR), ("u", "i", NOON + HOUR), ("u", "i", NOON + HOUR)]
+    assert attributed(spark, [("one", NOON, "u", "i")], outcomes) == {"one": NOON + HOUR}
+
+
+def test_two_impressions_at_one_instant_share_no_outcome(spark: "SparkSession") -> None:
+    found = attributed(
+        spark, [("a", NOON, "u", "i"), ("b", NOON, "u", "i")], [("u", "i", NOON + HOUR)]
+    )
+    assert found == {"a": None, "b": NOON + HOUR}
+
+
+def test_an_impression_without_its_key_stays_and_has_no_outcome(spark: "SparkSession") -> None:
+    found = attributed(spark, [("one", NOON, None, "i")], [("u", "i", NOON + HOUR)])
+    assert found == {"one": None}
+
+
+SPEC = parse_spec(
+    """
+product: shop
+timezone: Europe/Berlin
+sources:
+  views: {path: "v/{ds}.csv", time: {column: at}}
+  sales: {path: "s/{ds}.csv", time: {column: at}}
+impression: {source: views, key: view_id}
+scenarios: {column: place, values: {feed: feed, deals: deals}}
+tasks:
+  like: {label: liked = 1, scenarios: [feed]}
+  sale: {source: sales, on: item, window: 1d}
+features: {categories: [place]}
+""",
+    "shop.yaml",
+)
+FACT = "_id string, _scenario string, _time timestamp, _said_like boolean, _first_sale timestamp"
+
+
+def labelled(spark: "SparkSession", rows: list[tuple[object, ...]]) -> "DataFrame":
+    return spark.createDataFrame(rows, FACT).select("_id", *label_columns(SPEC, date(2026, 1, 6)))
+
+
+def test_a_label_is_null_until_its_window_has_closed_even_when_its_outcome_was_seen(
+    spark: "SparkSession",
+) -> None:
+    # 2026-01-06 ends in Berlin at 23:00 UTC.
+    closes = datetime(2026, 1, 5, 23, tzinfo=UTC)
+    open_ = closes + timedelta(microseconds=1)
+    rows = labelled(
+        spark,
+        [
+            ("closed, bought", "feed", closes, None, closes + HOUR),
+            ("closed, not bought", "feed", closes, None, None),
+            ("open, bought", "feed", open_, None, open_ + HOUR),
+            ("open, not bought", "feed", open_, None, None),
+        ],
+    ).collect()
+    found = {row._id: (row.label_sale, row.mature_sale, row.time_sale is None) for row in rows}
+    assert found == {
+        "closed, bought": (True, True, False),
+        "closed, not bought": (False, True, True),
+        "open, bought": (None, False, True),
+        "open, not bought": (None, False, True),
+    }
+
+
+def test_a_scenario_without_the_task_has_no_label_and_an_unsaid_one_is_not_known(
+    spark: "SparkSession",
+) -> None:
+    rows = labelled(
+        spark,
+        [
+            ("liked", "feed", NOON, True, None),
+            ("not liked", "feed", NOON, False, None),
+            ("unsaid", "feed", NOON, None, None),
+            ("no such task", "deals", NOON, True, None),
+        ],
+    ).collect()
+    found = {row._id: (row.label_like, row.mature_like, row.time_like is None) for row in rows}
+    assert found == {
+        "liked": (True, True, False),
+        "not liked": (False, True, True),
+        "unsaid": (None, False, True),
+        "no such task": (None, False, True),
+    }

@@ -1,0 +1,103 @@
+"""Row rules: which rows of a day are broken, and by which rule, found in one pass."""
+
+from datetime import date
+
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
+
+from features import cells
+from features.labels import ID, SCENARIO
+from features.samples import USER
+from features.sources import ARRIVED, BROKEN, DAY, FILE, READ_COLUMNS, TIME, content_hash, stray
+from features.spec import Spec
+
+RULES = "_rules"
+"""Column with the ids of the rules that a row broke; empty for a good row."""
+
+BUILT_IN = {
+    "unparseable": "a line with too few or too many fields, or no JSON",
+    "null-key": "a part of the key, or the user, is missing",
+    "no-time": "the time is missing or does not parse",
+    "wrong-day": "the row came with this day's file but belongs to a day that will not read it",
+    "unknown-scenario": "the row is in no declared scenario, and the spec keeps none as history",
+    "not-a-number": "a declared number holds something else",
+    "duplicate-row": "an exact repeat of an earlier row",
+    "duplicate-key": "the key of an earlier row, with other content",
+}
+"""Rules that every product has, beside those of its spec; in the order they are reported."""
+
+_CONTENT, _REPEAT, _TURN, _OWN = "_content", "_repeat", "_turn", "_own"
+_INTERNAL = (*READ_COLUMNS, ID, SCENARIO, USER, RULES)
+
+
+def check(impressions: DataFrame, spec: Spec, day: date | None = None) -> DataFrame:
+    """Add ``_rules`` to impressions.
+
+    Of rows with one key on one day, the first stays: good ones before broken ones, then by the
+    day of arrival, time, file and content. A row that arrives later never displaces another, and
+    the order of partitions plays no part.
+
+    Args:
+        impressions: rows after ``features.samples.identify``.
+        spec: its ``rules`` are SQL conditions for rejection; null does not reject.
+        day: whose strays are told from its own rows (``wrong-day``); None for other days' rows.
+    """
+    own = impressions.withColumn(_OWN, _own_rules(impressions, spec, day))
+    hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
+    order = [F.size(_OWN) > 0, *map(F.col, (ARRIVED, TIME, FILE, _CONTENT))]
+    turn = F.row_number().over(Window.partitionBy(DAY, ID).orderBy(*order))
+    repeat = F.row_number().over(Window.partitionBy(DAY, ID, _CONTENT).orderBy(*order))
+    ranked = hashed.withColumn(_TURN, turn).withColumn(_REPEAT, repeat)
+    doubled = F.when(
+        F.col(ID).isNotNull() & (F.col(_TURN) > 1),
+        F.when(F.col(_REPEAT) > 1, "duplicate-row").otherwise("duplicate-key"),
+    )
+    rules = F.array_compact(F.concat(_OWN, F.array(doubled)))
+    return ranked.withColumn(RULES, rules).drop(_CONTENT, _OWN, _TURN, _REPEAT)
+
+
+def kept(checked: DataFrame) -> DataFrame:
+    """Return the good rows: samples, and rows that are history only."""
+    return checked.where(F.size(RULES) == 0)
+
+
+def quarantine(checked: DataFrame, day: date, as_of: date, run_id: str) -> DataFrame:
+    """Return the broken rows in the columns of the table ``quarantine``."""
+    raw = [cells.raw(name) for name in checked.columns if name not in _INTERNAL]
+    line = F.col(BROKEN)
+    row = F.when(line.isNull(), F.to_json(F.struct(*raw))).otherwise(
+        F.to_json(F.struct(line.alias("line")))
+    )
+    return checked.where(F.size(RULES) > 0).select(
+        F.lit(day.isoformat()).alias("ds"),
+        F.col(ID).alias("sample_id"),
+        F.col(RULES).alias("rules"),
+        row.alias("row"),
+        F.col(FILE).alias("source_file"),
+        F.lit(as_of.isoformat()).alias("as_of"),
+        F.lit(run_id).alias("run_id"),
+    )
+
+
+def _own_rules(frame: DataFrame, spec: Spec, day: date | None) -> Column:
+    """Return the ids of the rules that a row breaks by itself."""
+    source = spec.log
+    tests = {
+        "unparseable": F.col(BROKEN).isNotNull(),
+        "null-key": F.col(ID).isNull() | F.col(USER).isNull(),
+        "no-time": F.col(TIME).isNull(),
+        "wrong-day": F.lit(False) if day is None else stray(source, day) & F.col(DAY).isNotNull(),
+        "unknown-scenario": F.col(SCENARIO).isNull() & F.lit(spec.scenarios.other == "quarantine"),
+        "not-a-number": _no_number(frame, spec),
+        **{rule.id: F.expr(rule.reject) for rule in spec.rules},
+    }
+    return F.array_compact(F.array(*(F.when(test, F.lit(rule)) for rule, test in tests.items())))
+
+
+def _no_number(frame: DataFrame, spec: Spec) -> Column:
+    broken = F.lit(False)
+    for item in spec.features.numbers:
+        if "." not in item.column:
+            kind = frame.schema[item.column].dataType
+            broken = broken | cells.no_number(cells.raw(item.column), kind)
+    return broken
