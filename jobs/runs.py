@@ -28,7 +28,7 @@ def results(lake: Lake, day: date) -> dict[str, dict[str, Any]]:
     """Return step → ``{"ended", "seconds", **result}`` of the day's last runs."""
     if not lake.exists("runs"):
         return {}
-    rows = lake.open("runs").to_pyarrow_table(partitions=[("ds", "=", day.isoformat())])
+    rows = lake.open("runs").to_pyarrow_table(filters=[("ds", "=", day.isoformat())])
     ordered = rows.take(pc.sort_indices(rows["ended"]))
     return {
         row["step"]: {

@@ -1,0 +1,165 @@
+"""Measures of predictions, against the slow and obvious way to compute each."""
+
+import time
+from itertools import product
+
+import numpy as np
+import pytest
+
+from features.spec import Layout
+from validation.metrics import CellMetrics, auc, by_cell
+
+SHOP = Layout(scenarios=("feed", "live"), tasks=("click", "buy"), columns=())
+
+
+def pairwise_auc(scores, labels) -> float:
+    ones, zeros = scores[labels == 1], scores[labels == 0]
+    won = sum((one > zero) + 0.5 * (one == zero) for one, zero in product(ones, zeros))
+    return won / (len(ones) * len(zeros))
+
+
+def market(n=600, seed=1, users=80):
+    """Return predictions, labels, scenario and users of a made-up market; the last task is rare."""
+    rng = np.random.default_rng(seed)
+    chances = np.clip(rng.beta(1, 3, (n, 2)).round(2), 0.01, 0.99) * [1.0, 0.3]
+    labels = (rng.random((n, 2)) < chances).astype(float)
+    return chances, labels, rng.integers(0, 2, n), rng.integers(0, users, n)
+
+
+def cell(found: list[CellMetrics], scenario: str, task: str) -> CellMetrics:
+    return next(it for it in found if (it.scenario, it.task) == (scenario, task))
+
+
+def test_auc_counts_pairs_and_ties_for_half():
+    rng = np.random.default_rng(3)
+    scores, labels = rng.integers(0, 12, 150).astype(float), rng.integers(0, 2, 150)
+    assert auc(scores, labels) == pytest.approx(pairwise_auc(scores, labels))
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [([0.1, 0.2, 0.8, 0.9], 1.0), ([0.9, 0.8, 0.2, 0.1], 0.0), ([0.5, 0.5, 0.5, 0.5], 0.5)],
+)
+def test_auc_of_perfect_reversed_and_constant_scores(scores, expected):
+    assert auc(np.array(scores), np.array([0, 0, 1, 1])) == expected
+
+
+def test_auc_of_a_single_class_is_none():
+    assert auc(np.array([0.1, 0.9]), np.array([1, 1])) is None
+    assert auc(np.array([0.1, 0.9]), np.array([0, 0])) is None
+    assert auc(np.array([]), np.array([])) is None
+
+
+def test_each_cell_has_the_measures_of_its_own_labels():
+    chances, labels, scenario, users = market()
+    labels[::7, 1] = np.nan
+    found = cell(by_cell(chances, labels, scenario, users, SHOP), "live", "buy")
+    rows = (scenario == 1) & ~np.isnan(labels[:, 1])
+    p, y = chances[rows, 1], labels[rows, 1]
+    loss = -(y * np.log(p) + (1 - y) * np.log(1 - p)).mean()
+    base = y.mean()
+    assert (found.n, found.positives) == (rows.sum(), y.sum())
+    assert found.auc.value == pytest.approx(pairwise_auc(p, y))
+    assert found.logloss.value == pytest.approx(loss)
+    assert found.ne == pytest.approx(loss / -(base * np.log(base) + (1 - base) * np.log(1 - base)))
+    assert found.pcoc == pytest.approx(p.sum() / y.sum())
+    assert found.note == ""
+
+
+def test_a_task_is_pooled_over_scenarios():
+    chances, labels, scenario, users = market()
+    found = cell(by_cell(chances, labels, scenario, users, SHOP), "", "click")
+    assert found.n == 600
+    assert found.auc.value == pytest.approx(pairwise_auc(chances[:, 0], labels[:, 0]))
+
+
+def test_a_scenario_and_the_whole_are_means_over_tasks():
+    found = by_cell(*market(), SHOP)
+    feed, whole = cell(found, "feed", ""), cell(found, "", "")
+    for name in ("auc", "logloss"):
+        of_feed = [getattr(cell(found, "feed", task), name).value for task in SHOP.tasks]
+        pooled = [getattr(cell(found, "", task), name).value for task in SHOP.tasks]
+        assert getattr(feed, name).value == pytest.approx(np.mean(of_feed))
+        assert getattr(whole, name).value == pytest.approx(np.mean(pooled))
+    assert whole.n == 1200
+
+
+def test_a_constant_prediction_of_the_base_rate_has_a_normalised_entropy_of_one():
+    _, labels, scenario, users = market()
+    chances = np.broadcast_to(labels.mean(axis=0), labels.shape)
+    whole = cell(by_cell(chances, labels, scenario, users, SHOP), "", "")
+    assert whole.ne == pytest.approx(1)
+    assert whole.pcoc == pytest.approx(1)
+    assert whole.auc.value == pytest.approx(0.5)
+
+
+def test_a_cell_with_one_class_says_so_and_has_no_auc():
+    chances, labels, scenario, users = market()
+    labels[scenario == 0, 1] = 0
+    found = cell(by_cell(chances, labels, scenario, users, SHOP), "feed", "buy")
+    assert (found.auc, found.ne, found.pcoc) == (None, None, None)
+    assert found.logloss is not None
+    assert found.note == "only negatives: no AUC"
+
+
+def test_a_cell_without_labels_says_so():
+    chances, labels, scenario, users = market()
+    labels[scenario == 0, 1] = np.nan
+    found = by_cell(chances, labels, scenario, users, SHOP)
+    empty = cell(found, "feed", "buy")
+    assert (empty.n, empty.auc, empty.logloss, empty.note) == (0, None, None, "no label to judge")
+    assert [row["metric"] for row in empty.rows()] == ["n", "positives"]
+    click = cell(found, "feed", "click")
+    assert cell(found, "feed", "").auc.value == pytest.approx(click.auc.value)
+
+
+def test_a_prediction_that_is_not_finite_leaves_its_cell_unmeasured():
+    chances, labels, scenario, users = market()
+    chances[np.flatnonzero(scenario == 1)[0], 0] = np.nan
+    found = by_cell(chances, labels, scenario, users, SHOP)
+    assert cell(found, "live", "click").auc is None
+    assert cell(found, "live", "click").logloss is None
+    assert cell(found, "live", "click").note == "a prediction is not finite"
+    assert cell(found, "feed", "click").auc is not None
+
+
+def test_a_confident_mistake_costs_much_but_not_everything():
+    chances, labels = np.array([[0.0, 0.5]]), np.array([[1.0, 0.0]])
+    found = by_cell(chances, labels, np.array([0]), np.array([1]), SHOP)
+    assert cell(found, "feed", "click").logloss.value == pytest.approx(-np.log(1e-7))
+
+
+def test_rows_are_those_of_the_metrics_table():
+    found = cell(by_cell(*market(), SHOP), "feed", "click").rows()
+    assert {row["metric"] for row in found} == {"auc", "logloss", "ne", "pcoc", "n", "positives"}
+    auc_row = next(row for row in found if row["metric"] == "auc")
+    assert auc_row["low"] < auc_row["value"] < auc_row["high"]
+    assert set(auc_row) == {"scenario", "task", "metric", "value", "low", "high", "n"}
+
+
+def test_users_may_be_named_by_text():
+    chances, labels, scenario, users = market()
+    named = by_cell(chances, labels, scenario, [f"u{user}" for user in users], SHOP)
+    numbered = by_cell(chances, labels, scenario, users, SHOP)
+    assert cell(named, "feed", "click").auc == cell(numbered, "feed", "click").auc
+
+
+def test_shapes_that_disagree_are_refused():
+    chances, labels, scenario, users = market()
+    with pytest.raises(ValueError, match="must be"):
+        by_cell(chances, labels[:, :1], scenario, users, SHOP)
+    with pytest.raises(ValueError, match="scenario indices"):
+        by_cell(chances, labels, scenario + 1, users, SHOP)
+
+
+@pytest.mark.benchmark
+def test_a_million_predictions_in_six_cells_take_two_seconds():
+    rng = np.random.default_rng(1)
+    n = 1_000_000
+    layout = Layout(scenarios=("a", "b", "c"), tasks=("click", "buy"), columns=())
+    chances = rng.random((n, 2))
+    labels = (rng.random((n, 2)) < chances).astype(float)
+    scenario, users = rng.integers(0, 3, n), rng.integers(0, 100_000, n)
+    started = time.process_time()
+    by_cell(chances, labels, scenario, users, layout, replicates=0)
+    assert time.process_time() - started < 2

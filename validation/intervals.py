@@ -1,0 +1,142 @@
+"""How sure a number is: intervals and tests for AUC and for means, clustered by user.
+
+People bring several samples each, and those are alike: whole users are resampled, never rows.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+REPLICATES = 1000
+_CHUNK = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A value with the interval around it; no bounds when nothing tells how it varies."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+def interval(value: float, error: float, confidence: float) -> Estimate:
+    """Return the normal interval around ``value`` for a standard error.
+
+    >>> round(interval(0.5, 0.1, 0.95).low, 3)
+    0.304
+    """
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * error
+    return Estimate(value=value, low=round(value - reach, 9), high=round(value + reach, 9))
+
+
+def p_value(difference: float, error: float) -> float:
+    """Return the two-sided probability of so large a difference when there is none.
+
+    >>> round(p_value(1.96, 1.0), 3)
+    0.05
+    """
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return math.erfc(abs(difference) / error / math.sqrt(2))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number (Holm 1979, step-down), in the given order.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def auc_influence(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float, Floats]:
+    """Return the AUC and each sample's part in its error, in O(n log n).
+
+    The parts are DeLong's structural components (DeLong et al. 1988; computed from one sort as in
+    Sun & Xu 2014), centred and scaled so that the sum of their squares is DeLong's variance. The
+    difference of two AUCs on the same samples has the difference of the parts.
+
+    Args:
+        scores: [n], finite.
+        positive: [n]; at least one true and one false.
+
+    Returns:
+        The AUC (ties count half) and the parts [n].
+    """
+    order = np.argsort(scores)
+    ordered, ahead = scores[order], positive[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    sizes = np.diff(np.r_[starts, len(ordered)])
+    positives = np.add.reduceat(ahead, starts, dtype=np.int64)
+    negatives = sizes - positives
+    m, n = int(positives.sum()), int(negatives.sum())
+    beaten = np.repeat((np.cumsum(negatives) - negatives / 2) / n, sizes)
+    beating = np.repeat((m - np.cumsum(positives) + positives / 2) / m, sizes)
+    area = float(beaten[ahead].sum() / m)
+    parts = np.empty(len(scores))
+    parts[order] = np.where(
+        ahead,
+        (beaten - area) / math.sqrt(m * max(m - 1, 1)),
+        (beating - area) / math.sqrt(n * max(n - 1, 1)),
+    )
+    return area, parts
+
+
+def clustered_error(parts: Floats, clusters: Ints) -> float:
+    """Return the standard error of a statistic from its samples' parts, summed by cluster.
+
+    Args:
+        parts: [n] influence of each sample.
+        clusters: [n] indices of the users, from 0; with one sample a user this is DeLong's error.
+    """
+    sums = np.bincount(clusters, weights=parts)
+    return math.sqrt(float(sums @ sums))
+
+
+def bootstrap_sums(sums: Floats, *, replicates: int = REPLICATES, seed: int = 1) -> Floats:
+    """Return what ``sums`` add up to when whole users are drawn anew.
+
+    Each replicate weighs each user with a Poisson(1) number: the bootstrap's draw with
+    replacement, in a form that adds up with one matrix product.
+
+    Args:
+        sums: [users, columns], each user's own sums.
+        replicates: number of resamples.
+        seed: of the draws; the same seed gives the same weights to the same users.
+
+    Returns:
+        [replicates, columns].
+    """
+    rng = np.random.default_rng(seed)
+    found = np.empty((replicates, sums.shape[1]))
+    for first in range(0, replicates, _CHUNK):
+        rows = min(_CHUNK, replicates - first)
+        draws = rng.integers(1 << 16, size=(rows, len(sums)), dtype=np.uint16)
+        found[first : first + rows] = _POISSON[draws] @ sums
+    return found
+
+
+def _poisson_table() -> Floats:
+    """Return the Poisson(1) quantile of each of the 2^16 equally likely draws.
+
+    A look-up is ten times as fast as the generator's own, which a million users would feel.
+    """
+    chances = np.array([math.exp(-1) / math.factorial(count) for count in range(12)])
+    middles = (np.arange(1 << 16) + 0.5) / (1 << 16)
+    return np.searchsorted(np.cumsum(chances), middles).astype(np.float64)
+
+
+_POISSON = _poisson_table()

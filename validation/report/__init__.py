@@ -1,0 +1,6 @@
+"""The nightly report: values in, one self-contained HTML page out."""
+
+from validation.report.data import ReportData
+from validation.report.render import render, render_index, render_markdown
+
+__all__ = ["ReportData", "render", "render_index", "render_markdown"]

@@ -1,0 +1,92 @@
+"""The night's report as one HTML file, the index of all nights, and a short chat message."""
+
+from collections.abc import Sequence
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from validation.report import views, words
+from validation.report.data import Cell, Night, ReportData
+
+
+def render(data: ReportData) -> str:
+    """Return the report as one self-contained page: no script, no request, light and dark."""
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            data=data,
+            verdict=views.verdict(data),
+            quality=views.quality(data),
+            masks=views.masks(data),
+            days=views.days(data),
+            cost=views.cost(data.steps),
+        )
+    )
+
+
+def render_index(product: str, nights: Sequence[Night]) -> str:
+    """Return the page that lists all nights of a product, newest first."""
+    ordered = sorted(nights, key=lambda night: night.ds, reverse=True)
+    return _environment().get_template("index.html.j2").render(product=product, nights=ordered)
+
+
+def render_markdown(data: ReportData) -> str:
+    """Return the report as a chat message: verdict, best and worst cell, cost, link."""
+    glyph, name = words.OUTCOMES[data.decision.outcome]
+    verdict = f"{glyph} {data.product} {data.ds}: {name.lower()}."
+    lines = [f"**{verdict}** {words.headline(data.decision)}"]
+    lines += [words.sentence(reason) for reason in data.decision.reasons[:1]]
+    ranked = words.ranked(data)
+    if ranked:
+        lines.append(f"- best: {_cell_words(data, ranked[0])}")
+    if len(ranked) > 1:
+        lines.append(f"- worst: {_cell_words(data, ranked[-1])}")
+    lines += [f"- {text}" for text in (_mask_words(data), _data_words(data)) if text]
+    if data.link:
+        lines.append(f"Report: {data.link}")
+    return "\n".join(lines) + "\n"
+
+
+def _cell_words(data: ReportData, cell: Cell) -> str:
+    assert data.quality is not None  # noqa: S101 (ranked cells exist only with it)
+    digits = words.difference_digits(data.quality.tolerance)
+    ends = words.interval(cell.difference, digits, sign=True)
+    said = f"{words.place(cell)}, {words.MEASURES[data.quality.measure]} "
+    said += words.number(cell.difference.value, digits, sign=True)
+    return f"{said}{f' ({ends})' if ends else ''}: {words.VERDICTS[cell.verdict][1]}"
+
+
+def _mask_words(data: ReportData) -> str:
+    if data.masks is None:
+        return ""
+    flips = sum(flow.flip for mask in data.masks.cells for flow in mask.flows)
+    return f"masks: {flips} flip{'s' if flips != 1 else ''}" if flips else ""
+
+
+def _data_words(data: ReportData) -> str:
+    said = []
+    if data.data.days and data.data.days[-1].rows is not None:
+        last = data.data.days[-1]
+        said.append(f"{words.count(last.rows)} samples")
+        said.append(f"{words.count(sum(last.quarantined.values()))} rejected")
+    if data.data.findings:
+        n = len(data.data.findings)
+        said.append(f"{n} audit finding{'s' if n > 1 else ''}")
+    if data.steps:
+        said.append(words.duration(sum(step.seconds for step in data.steps)))
+    return ", ".join(said)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("validation.report", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["words"] = words
+    environment.globals["views"] = views
+    return environment

@@ -1,0 +1,252 @@
+"""Numbers and verdicts in words: few digits, real minus signs, no jargon."""
+
+import math
+from datetime import date
+
+from validation.report.data import (
+    Cell,
+    CellMask,
+    CellVerdict,
+    Decision,
+    Estimate,
+    Flow,
+    Measure,
+    Outcome,
+    ReportData,
+)
+
+NOTHING = "–"
+MEASURES: dict[Measure, str] = {"logloss": "log loss", "auc": "AUC"}
+OUTCOMES: dict[Outcome, tuple[str, str]] = {
+    "promoted": ("▲", "Promoted"),
+    "first champion": ("▲", "First champion"),
+    "rejected": ("▼", "Rejected"),
+    "waiting": ("◆", "Waiting for approval"),
+    "reported": ("◆", "Reported, not decided"),
+    "unchanged": ("■", "Unchanged"),
+    "failed": ("▼", "Failed"),
+    "undecided": ("◇", "Not decided"),
+}
+VERDICTS: dict[CellVerdict, tuple[str, str]] = {
+    "better": ("▲", "better"),
+    "within": ("●", "within tolerance"),
+    "worse": ("▼", "worse"),
+    "unsure": ("◐", "unsure"),
+    "insufficient": ("○", "too little data"),
+    "none": ("·", "not compared"),
+}
+FLOW_WORDS = {
+    "shared_shared": "scenario shared → task shared",
+    "specific_specific": "scenario specific → task specific",
+    "shared_specific": "scenario shared → task specific",
+    "specific_shared": "scenario specific → task shared",
+}
+
+
+def count(n: int | None) -> str:
+    """Return a whole number with separators.
+
+    >>> count(41203)
+    '41,203'
+    """
+    return NOTHING if n is None else f"{n:,}"
+
+
+def number(value: float | None, digits: int, *, sign: bool = False) -> str:
+    """Return a number with a typographic minus, and a plus when ``sign`` is asked for.
+
+    >>> number(-0.00312, 4), number(0.00312, 4, sign=True), number(-0.00001, 4, sign=True)
+    ('−0.0031', '+0.0031', '0.0000')
+    """
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    text = f"{abs(value):.{digits}f}"
+    if not float(text):
+        return text
+    return ("−" if value < 0 else "+" if sign else "") + text
+
+
+def sentence(text: str) -> str:
+    """Return ``text`` as a sentence: a capital at its start, a full stop at its end.
+
+    A name of lower-case letters with a colon, such as ``feed × click:``, keeps its own case.
+
+    >>> sentence("no cell is worse"), sentence("feed × click: better by 0.01")
+    ('No cell is worse.', 'feed × click: better by 0.01.')
+    """
+    said = text.strip()
+    if not said:
+        return ""
+    names_first = ":" in said.partition(" is ")[0]
+    start = said[0] if names_first else said[0].upper()
+    return start + said[1:] + ("" if said.endswith((".", "!", "?")) else ".")
+
+
+def share(value: float | None) -> str:
+    """Return a share as a percentage with the digits it deserves.
+
+    >>> share(0.1234), share(0.0123), share(1.0), share(0.0)
+    ('12.3%', '1.23%', '100%', '0%')
+    """
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    percent = value * 100
+    if percent in (0, 100):
+        return f"{percent:.0f}%"
+    digits = 1 if abs(percent) >= 10 else 2
+    return f"{percent:.{digits}f}%"
+
+
+def change(now: float | None, usual: float | None) -> str:
+    """Return how far ``now`` is from ``usual``, in whole percent.
+
+    >>> change(110.0, 100.0), change(100.0, 100.0), change(1.0, None)
+    ('+10%', '±0%', '')
+    """
+    if now is None or not usual:
+        return ""
+    percent = round((now / usual - 1) * 100)
+    return f"{'+' if percent > 0 else '−' if percent < 0 else '±'}{abs(percent)}%"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration in its two largest units.
+
+    >>> duration(0.42), duration(12.3), duration(192), duration(3840)
+    ('0.4 s', '12 s', '3 min 12 s', '1 h 04 min')
+    """
+    if seconds is None:
+        return NOTHING
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def long_day(ds: str) -> str:
+    """Return a day as people say it.
+
+    >>> long_day("2026-01-14")
+    'Wednesday 14 January 2026'
+    """
+    day = date.fromisoformat(ds)
+    return f"{day:%A} {day.day} {day:%B %Y}"
+
+
+def short_day(ds: str) -> str:
+    """Return a day's number and month.
+
+    >>> short_day("2026-01-04")
+    '4 Jan'
+    """
+    day = date.fromisoformat(ds)
+    return f"{day.day} {day:%b}"
+
+
+def listed(words: list[str]) -> str:
+    """Return words joined as in a sentence.
+
+    >>> listed(["click", "like", "purchase"])
+    'click, like and purchase'
+    """
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def interval(estimate: Estimate, digits: int, *, sign: bool = False) -> str:
+    """Return an interval's two ends.
+
+    >>> interval(Estimate(value=0.7, low=0.69, high=0.71), 3)
+    '0.690 to 0.710'
+    """
+    if estimate.low is None or estimate.high is None:
+        return ""
+    low, high = number(estimate.low, digits, sign=sign), number(estimate.high, digits, sign=sign)
+    return f"{low} to {high}"
+
+
+def difference_digits(tolerance: float) -> int:
+    """Return how many decimals differences need for the tolerance to show with two digits.
+
+    >>> difference_digits(0.01), difference_digits(0.0005)
+    (4, 5)
+    """
+    return max(4, math.ceil(-math.log10(tolerance)) + 1) if tolerance > 0 else 4
+
+
+def headline(decision: Decision) -> str:
+    """Return what became of the champion, in one sentence."""
+    new, old = f"Version {decision.version}", f"version {decision.champion}"
+    if decision.version is None:
+        return (
+            f"No new version tonight; {old} stays champion."
+            if decision.champion
+            else ("No model was trained for this night.")
+        )
+    if decision.outcome in ("promoted", "first champion"):
+        return (
+            f"{new} replaces {old} as champion."
+            if decision.champion
+            else (f"{new} is the first champion.")
+        )
+    stays = f"{old} stays champion" if decision.champion else "there is no champion yet"
+    ends = {
+        "rejected": f"{new} was not promoted; {stays}.",
+        "waiting": f"{new} passed the gate and waits for a person’s agreement; {stays}.",
+        "reported": f"{new} was judged, and the gate only reports; {stays}.",
+        "undecided": f"{new} has not been through the gate; {stays}.",
+        "failed": f"{new} did not reach the gate; {stays}.",
+    }
+    return ends.get(decision.outcome, f"{stays[0].upper()}{stays[1:]}.")
+
+
+def tally(cells: list[Cell]) -> list[tuple[CellVerdict, int]]:
+    """Return how many cells got each verdict, verdicts that occurred only."""
+    counts = {verdict: 0 for verdict in VERDICTS}
+    for cell in cells:
+        counts[cell.verdict] += 1
+    return [(verdict, n) for verdict, n in counts.items() if n]
+
+
+def place(cell: Cell | CellMask) -> str:
+    """Return a cell's name in a sentence."""
+    task = cell.task or "all tasks"
+    return f"{task} in {cell.scenario}" if cell.scenario else f"{task} in all scenarios"
+
+
+def ranked(data: ReportData) -> list[Cell]:
+    """Return the compared cells of single scenarios, the most improved first."""
+    if data.quality is None:
+        return []
+    better = 1 if data.quality.measure == "logloss" else -1
+    compared = [
+        (cell.difference.value * better, cell)
+        for cell in data.quality.cells
+        if cell.scenario
+        and cell.task
+        and cell.verdict not in ("insufficient", "none")
+        and cell.difference.value is not None
+    ]
+    return [cell for _, cell in sorted(compared, key=lambda pair: pair[0])]
+
+
+def drift(flow: Flow) -> float | None:
+    """Return how far a flow's keep rate moved from the champion's; None without a champion."""
+    if flow.champion_keep_rate is None:
+        return None
+    return abs(flow.keep_rate - flow.champion_keep_rate)
+
+
+def mask_words(mask: CellMask) -> str:
+    """Return what changed in a cell's mask, in a few words."""
+    flips = sum(flow.flip for flow in mask.flows)
+    if flips:
+        return f"{flips} flip{'s' if flips > 1 else ''}"
+    moved = [found for flow in mask.flows if (found := drift(flow)) is not None]
+    if not moved:
+        return f"keeps {sum(flow.keep_rate >= 0.5 for flow in mask.flows)} of {len(mask.flows)}"
+    largest = max(moved)
+    return f"moved by {share(largest)}" if largest >= 0.005 else "same flows"
