@@ -1,0 +1,80 @@
+"""What a network is built from: sizes and forms alone, so that an artifact can be built again."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from features.spec.layout import Layout
+from features.spec.model import Spec
+
+Kind = Literal["autoifs", "shared_bottom"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """Everything a model's shape depends on."""
+
+    kind: Kind
+    cells: tuple[tuple[bool, ...], ...]
+    """[K][M] whether the scenario has the task."""
+    sizes: tuple[int, ...]
+    """Rows of each category column's embedding, then of each multi-value column's."""
+    dims: tuple[int, ...]
+    """Widths of the same embeddings."""
+    bags: int
+    """How many of them, at the end, are multi-value."""
+    numbers: int
+    trunk: tuple[int, ...]
+    scenario: tuple[int, ...]
+    rank: int
+    dropout: float
+    form: Literal["additive", "official"] = "additive"
+    gates: Literal["table", "instance"] = "table"
+
+    @property
+    def scenarios(self) -> int:
+        """K."""
+        return len(self.cells)
+
+    @property
+    def tasks(self) -> int:
+        """M."""
+        return len(self.cells[0])
+
+    @property
+    def width(self) -> int:
+        """Width of the network's input: every embedding, then every number."""
+        return sum(self.dims) + self.numbers
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the architecture as JSON holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Architecture":
+        """Return the architecture that :meth:`to_json` wrote."""
+        lists = {key: tuple(value) for key, value in said.items() if isinstance(value, list)}
+        cells = tuple(tuple(row) for row in said["cells"])
+        return cls(**{**said, **lists, "cells": cells})
+
+
+def architecture_of(
+    spec: Spec, layout: Layout, sizes: Mapping[str, int], kind: Kind
+) -> Architecture:
+    """Return the architecture that ``spec`` declares, for a vocabulary of the given sizes."""
+    embedded = (*layout.of("category"), *layout.of("multi"))
+    network, search = spec.training.network, spec.training.search
+    return Architecture(
+        kind=kind,
+        cells=tuple(tuple(spec.has(k, m) for m in layout.tasks) for k in layout.scenarios),
+        sizes=tuple(sizes[column.name] for column in embedded),
+        dims=tuple(column.dim for column in embedded),
+        bags=len(layout.of("multi")),
+        numbers=len(layout.of("number")),
+        trunk=network.trunk,
+        scenario=network.scenario,
+        rank=network.rank,
+        dropout=network.dropout,
+        form=search.form,
+        gates=search.gates,
+    )

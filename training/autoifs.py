@@ -1,0 +1,124 @@
+"""AutoIFS for any number of scenarios and tasks: four information flows a cell, some pruned."""
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from training.architecture import Architecture
+from training.blocks import Embeddings, ScenarioLayer, TaskHeads, trunk
+from training.gates import Coefficients, Removal, TableRemoval, gates_of
+from training.prepare import Inputs
+
+
+class AutoIFS(nn.Module):
+    """A trunk, scenario layers, task heads, and gates between the last two.
+
+    Forms (arXiv 2512.13396, generalised to K × M):
+
+    - ``additive``: ``logit = Σ_j keep_j f_j + bias_km``; the activation is applied to the shared
+      and the specific part apart, so that a pruned flow is really gone.
+    - ``official``: ``logit = fused - Σ_j (1 - keep_j) f_j`` with flows before the activation.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        """Build the network with fresh weights from torch's generator."""
+        super().__init__()
+        a = self.architecture = architecture
+        self.embeddings = Embeddings(a.sizes, a.dims, a.bags)
+        self.trunk = trunk(a.width, a.trunk, a.dropout)
+        widths = (a.trunk[-1] if a.trunk else a.width, *a.scenario)
+        # A specific part that starts at exactly 0 gets no gradient through its own ReLU, so the
+        # last layer of the additive form starts with a small one.
+        last = len(a.scenario) - 1
+        self.layers = nn.ModuleList(
+            ScenarioLayer(
+                before,
+                after,
+                a.scenarios,
+                a.rank,
+                spread=1.0 if a.form == "additive" and place == last else 0.0,
+            )
+            for place, (before, after) in enumerate(zip(widths, a.scenario, strict=False))
+        )
+        self.heads = TaskHeads(widths[-1], a.tasks)
+        if a.form == "additive":
+            self.cell_bias = nn.Parameter(torch.zeros(a.scenarios, a.tasks))
+        else:
+            self.shared_bias = nn.Parameter(torch.zeros(1))
+            self.task_bias = nn.Parameter(torch.zeros(a.tasks))
+        self.gates = gates_of(a)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the logits, [n, M]."""
+        return self.parts(inputs)[0]
+
+    def parts(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``(logits [n, M], flows [n, M, 4], kept share of each flow [n, M, 4])``."""
+        x = torch.cat([self.embeddings(inputs), inputs.numbers], dim=1)
+        shared, specific = self._scenario_parts(self.trunk(x), inputs.scenario)
+        keep = self.gates(x, inputs.scenario)
+        if self.architecture.form == "additive":
+            flows = self._additive_flows(shared, specific)
+            return (keep * flows).sum(2) + self.cell_bias[inputs.scenario], flows, keep
+        flows = self._official_flows(shared, specific)
+        fused = sum(self._said(torch.relu(shared + specific)))
+        return fused - ((1 - keep) * flows).sum(2), flows, keep
+
+    def _scenario_parts(self, h: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the shared and specific part of the last layer, before the activation."""
+        chosen = nn.functional.one_hot(scenario, self.architecture.scenarios).to(h.dtype)
+        *before, last = self.layers
+        for layer in before:
+            shared, specific = layer(h, chosen)
+            h = torch.relu(shared + specific)
+        return cast(tuple[Tensor, Tensor], last(h, chosen))
+
+    def _additive_flows(self, shared: Tensor, specific: Tensor) -> Tensor:
+        both_s, own_s = self.heads(torch.relu(shared))
+        both_k, own_k = self.heads(torch.relu(specific))
+        return _in_order(both_s, own_k, own_s, both_k)
+
+    def _official_flows(self, shared: Tensor, specific: Tensor) -> Tensor:
+        both_s, own_s = self._said(shared)
+        both_k, own_k = self._said(specific)
+        return _in_order(both_s, own_k, own_s, both_k)
+
+    def _said(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the shared and the tasks' own unit say of ``values``, biases in."""
+        both, own = self.heads(values)
+        return both + self.shared_bias, own + self.task_bias
+
+    @property
+    def coefficients(self) -> Coefficients | None:
+        """The boxed coefficients, when that is how this model keeps its flows."""
+        return self.gates if isinstance(self.gates, Coefficients) else None
+
+    @property
+    def removal(self) -> Removal | None:
+        """The removal gates, when that is how this model keeps its flows."""
+        return self.gates if isinstance(self.gates, Removal) else None
+
+    def table(self) -> Tensor | None:
+        """Return the kept strength of each cell's flows [K, M, 4]; None for gates a row each."""
+        if isinstance(self.gates, Coefficients):
+            return self.gates.strength.detach()
+        if isinstance(self.gates, TableRemoval):
+            return (self.gates.table.detach() <= 0).to(torch.float32)
+        return None
+
+    def harden(self) -> None:
+        """End the search: flows stay as the gates now say, and gates are not trained further."""
+        self.gates.hard = True
+        self.gates.requires_grad_(False)
+
+    def soften(self) -> None:
+        """Let the gates be trained."""
+        self.gates.hard = False
+        self.gates.requires_grad_(True)
+
+
+def _in_order(shared_shared: Tensor, own_k: Tensor, own_s: Tensor, both_k: Tensor) -> Tensor:
+    """Return [n, M, 4] in the order of ``features.spec.FLOWS``."""
+    wide = own_k.shape
+    return torch.stack([shared_shared.expand(wide), own_k, own_s, both_k.expand(wide)], dim=2)

@@ -1,0 +1,162 @@
+"""The parts networks are built from: embeddings, trunk, scenario layers, task heads."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.prepare import Inputs
+
+
+class Embeddings(nn.Module):
+    """Every category and multi-value column, at offsets in one table for each width."""
+
+    def __init__(self, sizes: Sequence[int], dims: Sequence[int], bags: int) -> None:
+        """Build tables of ``sizes`` rows and ``dims`` columns; the last ``bags`` are bags."""
+        super().__init__()
+        self.bags = bags
+        self.groups = [
+            [position for position, width in enumerate(dims) if width == dim]
+            for dim in sorted(set(dims))
+        ]
+        self.tables = nn.ModuleList()
+        for group in self.groups:
+            # Row 0 is what the places after a row's last token read: zeros, never trained.
+            rows = 1 + sum(sizes[position] for position in group)
+            table = nn.Embedding(rows, dims[group[0]], padding_idx=0)
+            nn.init.normal_(table.weight, std=0.01)
+            table.weight.data[0] = 0.0
+            self.tables.append(table)
+        offsets = torch.zeros(len(sizes), dtype=torch.int32)
+        for group in self.groups:
+            held = torch.tensor([1, *(sizes[position] for position in group[:-1])])
+            offsets[group] = held.cumsum(0).to(torch.int32)
+        self.register_buffer("offsets", offsets, persistent=False)
+        self._spread: tuple[tuple[int, ...], Tensor] | None = None
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return [n, Σ dims]; a multi-value column is the mean of its tokens, 0 without any."""
+        if not self.groups:
+            return inputs.numbers[:, :0]
+        index = inputs.index
+        singles = index.shape[1] - sum(inputs.widths)
+        widths = [1] * singles + list(inputs.widths)
+        rows = torch.where(index < 0, 0, index + self._offset_of_each(tuple(widths), index.device))
+        found: list[Tensor] = []
+        for group, table in zip(self.groups, self.tables, strict=True):
+            found += self._group(group, table, rows, widths)
+        return torch.cat(found, dim=1)
+
+    def _offset_of_each(self, widths: tuple[int, ...], device: torch.device) -> Tensor:
+        """Return the offset of every column of the index; kept, for it hardly ever changes."""
+        if self._spread is None or self._spread[0] != widths or self._spread[1].device != device:
+            spread = torch.as_tensor(self.offsets).cpu().repeat_interleave(torch.tensor(widths))
+            self._spread = widths, spread.to(device)
+        return self._spread[1]
+
+    def _group(
+        self, group: list[int], table: nn.Module, rows: Tensor, widths: list[int]
+    ) -> list[Tensor]:
+        """Return the columns of one table: single tokens side by side, then a mean for each bag."""
+        starts = [sum(widths[:position]) for position in range(len(widths))]
+        singles = len(self.offsets) - self.bags  # type: ignore[arg-type]
+        places = [starts[p] + step for p in group for step in range(widths[p])]
+        if len(places) < rows.shape[1]:
+            rows = rows[:, places]
+        taken = table(rows)
+        alone = sum(1 for position in group if position < singles)
+        found = [taken[:, :alone].flatten(1)]
+        at = alone
+        for position in group[alone:]:
+            width = widths[position]
+            count = (rows[:, at : at + width] > 0).sum(1, keepdim=True).clamp(min=1)
+            found.append(taken[:, at : at + width].sum(1) / count)
+            at += width
+        return found
+
+
+def trunk(width: int, widths: Sequence[int], dropout: float) -> nn.Sequential:
+    """Return layers with ReLU and dropout after each, from ``width`` to the last of ``widths``."""
+    layers: list[nn.Module] = []
+    for before, after in zip((width, *widths), widths, strict=False):
+        layers += [nn.Linear(before, after), nn.ReLU()]
+        if dropout:
+            layers.append(Dropout(dropout))
+    return nn.Sequential(*layers)
+
+
+class Dropout(nn.Module):
+    """Dropout from random bytes: torch draws a double a value, a fifth of a training step on a CPU.
+
+    The share dropped is rounded to a 256th, and the scale matches the rounded share.
+    """
+
+    def __init__(self, share: float) -> None:
+        """Drop about ``share`` of the values while training."""
+        super().__init__()
+        self.cut = round(share * 256)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """Return ``values``, or while training the kept ones scaled up and the others 0."""
+        if not self.training or not self.cut:
+            return values
+        words = torch.empty(-(-values.numel() // 8), dtype=torch.int64, device=values.device)
+        drawn = words.random_(-(2**63), None).view(torch.uint8)[: values.numel()]
+        kept = (drawn >= self.cut).view(values.shape)
+        return values * (kept.to(values.dtype) * (256 / (256 - self.cut)))
+
+
+class ScenarioLayer(nn.Module):
+    """A layer with a part for all scenarios and a low-rank part for each.
+
+    ``shared = h W + b`` and ``specific = (h A_k) B_k + c_k`` for the row's scenario ``k``, both
+    before any activation, from two matrix products for all scenarios at once.
+    """
+
+    def __init__(
+        self, width: int, out: int, scenarios: int, rank: int, *, spread: float = 0.0
+    ) -> None:
+        """Build the layer.
+
+        Args:
+            width: of the input.
+            out: width of both outputs.
+            scenarios: K.
+            rank: of a scenario's own part.
+            spread: scale of the specific part at the start, in units of the shared part's; at 0
+                every scenario starts as the shared model.
+        """
+        super().__init__()
+        self.rank, self.scenarios, self.out = rank, scenarios, out
+        self.shared = nn.Linear(width, out)
+        self.down = nn.Parameter(torch.randn(width, scenarios * rank) / width**0.5)
+        self.up = nn.Parameter(torch.randn(scenarios * rank, out) * (spread / (3 * rank) ** 0.5))
+        self.bias = nn.Parameter(torch.zeros(scenarios, out))
+
+    def forward(self, h: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(shared, specific)``, each [n, out].
+
+        Args:
+            h: [n, width].
+            chosen: [n, K], the row's scenario as one-hot.
+        """
+        both = h @ torch.cat([self.shared.weight.t(), self.down], dim=1)
+        low = both[:, self.out :].view(len(h), self.scenarios, self.rank) * chosen[:, :, None]
+        specific = torch.cat([low.flatten(1), chosen], dim=1) @ torch.cat([self.up, self.bias])
+        return both[:, : self.out] + self.shared.bias, specific
+
+
+class TaskHeads(nn.Module):
+    """One vector for all tasks and one for each: full vectors, since a head is one wide."""
+
+    def __init__(self, width: int, tasks: int) -> None:
+        """Build heads that read ``width`` values for each of ``tasks``."""
+        super().__init__()
+        self.shared = nn.Parameter(torch.empty(width).uniform_(-1, 1) / width**0.5)
+        self.specific = nn.Parameter(torch.empty(tasks, width).uniform_(-1, 1) / width**0.5)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the shared vector [n, 1] and the tasks' own vectors [n, M] say of [n, H]."""
+        said = functional.linear(values, torch.cat([self.shared[None], self.specific]))
+        return said[:, :1], said[:, 1:]

@@ -1,0 +1,275 @@
+"""Encoded partitions as compact arrays, read through Arrow from one pinned Delta version."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from numpy.typing import NDArray
+
+from features.errors import TrainingError
+from features.lake import Lake
+from features.spec.layout import Layout
+
+TOKENS = 32
+"""Tokens of a multi-value feature that are read a row; the ones after it are left out."""
+
+Rows = NDArray[np.int64] | NDArray[np.bool_] | slice
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """Rows of ``encoded``, in the order of day and sample id.
+
+    ``n`` rows, ``C`` category columns, ``N`` number columns, ``M`` tasks, as in ``layout``.
+    """
+
+    layout: Layout
+    ds: NDArray[np.datetime64]
+    """[n] the day."""
+    sample_id: NDArray[np.object_]
+    """[n]"""
+    user: NDArray[np.int64]
+    """[n] hash of the person, by whom intervals are clustered."""
+    scenario: NDArray[np.int64]
+    """[n] index into ``layout.scenarios``."""
+    categories: NDArray[np.int32]
+    """[n, C] token indices, 0 for unknown or null."""
+    multi: tuple[NDArray[np.int32], ...]
+    """A multi-value column each: [n, longest row], -1 after the row's last token."""
+    numbers: NDArray[np.float32]
+    """[n, N], NaN for null; infinities were read as null."""
+    labels: NDArray[np.float32]
+    """[n, M] 0 or 1, NaN where immature or where the cell does not exist."""
+    vocabulary: str = ""
+    """Id of the vocabulary table: in another one the same index means another token."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.scenario)
+
+    def take(self, rows: Rows) -> "Dataset":
+        """Return the given rows, by index, by a boolean each, or as a slice."""
+        return replace(
+            self,
+            ds=self.ds[rows],
+            sample_id=self.sample_id[rows],
+            user=self.user[rows],
+            scenario=self.scenario[rows],
+            categories=self.categories[rows],
+            multi=tuple(tokens[rows] for tokens in self.multi),
+            numbers=self.numbers[rows],
+            labels=self.labels[rows],
+        )
+
+    def on(self, days: Sequence[date]) -> "Dataset":
+        """Return the rows of the given days."""
+        return self.take(np.isin(self.ds, np.array(days, dtype="datetime64[D]")))
+
+
+def label_counts(
+    lake: Lake, layout: Layout, first: date, last: date, version: int
+) -> dict[date, dict[str, int]]:
+    """Return how many labels of each task are known on every day held of a span."""
+    table = lake.open("encoded", version)
+    held = {part["ds"] for part in table.partitions()}
+    days = sorted(day for day in held if first.isoformat() <= day <= last.isoformat())
+    if not days:
+        return {}
+    columns = [f"y_{task}" for task in layout.tasks]
+    _check_columns(table, columns)
+    rows = table.to_pyarrow_table(filters=[("ds", "in", days)], columns=["ds", *columns])
+    known = rows.group_by("ds").aggregate([(column, "count") for column in columns]).to_pylist()
+    return {
+        date.fromisoformat(row["ds"]): {task: row[f"y_{task}_count"] for task in layout.tasks}
+        for row in known
+    }
+
+
+def read_days(lake: Lake, layout: Layout, days: Sequence[date], version: int) -> Dataset:
+    """Read whole days of ``encoded`` as they were at a Delta version.
+
+    Args:
+        lake: the product's tables.
+        layout: the scenarios, tasks and columns wanted; other columns are not read.
+        days: the days, each of which must have rows.
+        version: the Delta version of ``encoded``.
+
+    Raises:
+        TrainingError: a day or a column is missing, or a value is not what the contract says.
+    """
+    table = lake.open("encoded", version)
+    wanted = [day.isoformat() for day in days]
+    names = [column.name for column in layout.columns]
+    columns = ["sample_id", "user", "scenario", *(f"y_{task}" for task in layout.tasks), *names]
+    _check_columns(table, columns)
+    rows = table.to_pyarrow_table(filters=[("ds", "in", wanted)], columns=["ds", *columns])
+    rows = rows.sort_by([("ds", "ascending"), ("sample_id", "ascending")])
+    dataset = replace(_dataset(rows, layout), vocabulary=str(lake.open("vocabulary").metadata().id))
+    found = {str(day) for day in np.unique(dataset.ds)}
+    for day in wanted:
+        if day not in found:
+            raise TrainingError(f"encoded has no row of {day}; build it: autoifs encode --ds {day}")
+    return dataset
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """How many tokens each feature has, and which table said so."""
+
+    sizes: Mapping[str, int]
+    """Feature → rows its embedding needs, the unknown token 0 included."""
+    version: int
+    """Delta version read."""
+    id: str
+    """The table's own id: one that was deleted and built again has another."""
+
+
+def read_vocabulary(lake: Lake, layout: Layout) -> Vocabulary:
+    """Return the sizes of every category and multi-value column's vocabulary."""
+    table = lake.open("vocabulary")
+    rows = table.to_pyarrow_table(columns=["feature", "index"])
+    known = {
+        row["feature"]: int(row["index_max"]) + 1
+        for row in rows.group_by("feature").aggregate([("index", "max")]).to_pylist()
+    }
+    sizes = {column.name: known.get(column.name, 1) for column in layout.of("category", "multi")}
+    return Vocabulary(sizes=sizes, version=table.version(), id=str(table.metadata().id))
+
+
+def check_vocabulary(dataset: Dataset, sizes: Mapping[str, int]) -> None:
+    """Refuse indices that the vocabulary does not hold.
+
+    Raises:
+        TrainingError: naming the column and the index.
+    """
+    layout = dataset.layout
+    tokens: list[tuple[str, NDArray[np.int32]]] = [
+        (column.name, dataset.categories[:, position])
+        for position, column in enumerate(layout.of("category"))
+    ]
+    tokens += list(zip((column.name for column in layout.of("multi")), dataset.multi, strict=True))
+    for name, indices in tokens:
+        highest = int(indices.max(initial=0))
+        if highest >= sizes[name]:
+            raise TrainingError(
+                f"encoded.{name} holds index {highest} and the vocabulary ends at "
+                f"{sizes[name] - 1}; encode these days again: autoifs encode"
+            )
+
+
+def contents(lake: Lake, days: Sequence[date], version: int) -> dict[str, str]:
+    """Return what names each day's content: the hash in its commit, or else its files.
+
+    Two versions of the table with equal contents train equal models: a commit names the samples it
+    encoded, and an index never changes its meaning within one vocabulary.
+    """
+    table = lake.open("encoded", version)
+    wanted = {day.isoformat() for day in days}
+    found: dict[str, str] = {}
+    for entry in table.history():
+        said = _metadata(entry)
+        day = said.get("ds")
+        content = said.get("content_hash") or said.get("samples_hash")
+        if day in wanted and content:
+            found.setdefault(day, str(content))
+    for day in wanted - found.keys():
+        found[day] = "|".join(sorted(table.file_uris(partition_filters=[("ds", "=", day)])))
+    return dict(sorted(found.items()))
+
+
+def _metadata(entry: Mapping[str, Any]) -> dict[str, Any]:
+    import json
+
+    said = json.loads(entry.get("userMetadata") or "{}")
+    return said if isinstance(said, dict) else {}
+
+
+def _check_columns(table: DeltaTable, columns: Sequence[str]) -> None:
+    held = {field.name for field in table.schema().fields}
+    for column in columns:
+        if column not in held:
+            raise TrainingError(
+                f"encoded has no column '{column}', which the spec declares; "
+                "encode the days again: autoifs backfill"
+            )
+
+
+def _dataset(rows: pa.Table, layout: Layout) -> Dataset:
+    return Dataset(
+        layout=layout,
+        ds=np.asarray(rows["ds"].to_numpy(), dtype="datetime64[D]"),
+        sample_id=rows["sample_id"].to_numpy(),
+        user=_integers(rows["user"]).astype(np.int64),
+        scenario=_scenarios(rows, layout),
+        categories=_stack(
+            [_integers(rows[column.name]) for column in layout.of("category")], len(rows), np.int32
+        ),
+        multi=tuple(_padded(rows[column.name]) for column in layout.of("multi")),
+        numbers=_stack(
+            [_floats(rows[column.name]) for column in layout.of("number")], len(rows), np.float32
+        ),
+        labels=_labels(rows, layout),
+    )
+
+
+def _stack(columns: list[NDArray[Any]], n: int, kind: Any) -> NDArray[Any]:
+    filled = np.empty((n, len(columns)), dtype=kind)
+    for position, column in enumerate(columns):
+        filled[:, position] = column
+    return filled
+
+
+def _integers(column: pa.ChunkedArray) -> NDArray[Any]:
+    return np.asarray(pc.fill_null(column, 0).to_numpy())
+
+
+def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    values: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy().copy()
+    values[~np.isfinite(values)] = np.nan
+    return values
+
+
+def _scenarios(rows: pa.Table, layout: Layout) -> NDArray[np.int64]:
+    scenario = np.asarray(pc.fill_null(rows["scenario"], -1).to_numpy(), dtype=np.int64)
+    if len(scenario) and not (scenario.min() >= 0 and scenario.max() < len(layout.scenarios)):
+        raise TrainingError(
+            f"encoded.scenario holds indices {scenario.min()} to {scenario.max()} and the spec has "
+            f"{len(layout.scenarios)} scenarios; encode these days again: autoifs encode"
+        )
+    return scenario
+
+
+def _labels(rows: pa.Table, layout: Layout) -> NDArray[np.float32]:
+    labels = _stack([_floats(rows[f"y_{task}"]) for task in layout.tasks], len(rows), np.float32)
+    for position, task in enumerate(layout.tasks):
+        values = labels[:, position]
+        wrong = values[~np.isnan(values) & (values != 0) & (values != 1)]
+        if len(wrong):
+            raise TrainingError(
+                f"encoded.y_{task} holds {wrong[0]:g}; a label is 0, 1 or null: correct "
+                f"tasks.{task} in the spec and encode again"
+            )
+    return labels
+
+
+def _padded(column: pa.ChunkedArray) -> NDArray[np.int32]:
+    """Return rows of tokens side by side: [n, longest row but at least 1], -1 after the last."""
+    whole = pa.chunked_array(column).combine_chunks()
+    if isinstance(whole, pa.ChunkedArray):  # an empty column has no chunk to return
+        whole = pa.array([], type=column.type)
+    lengths = np.asarray(
+        pc.fill_null(pc.list_value_length(whole), 0).to_numpy(zero_copy_only=False)
+    )
+    values = np.asarray(pc.fill_null(pc.list_flatten(whole), 0).to_numpy(zero_copy_only=False))
+    width = int(min(max(lengths.max(initial=1), 1), TOKENS))
+    starts = np.concatenate([[0], np.cumsum(lengths)])[:-1]
+    place = np.arange(width)
+    held = place < lengths[:, None]
+    padded = np.full((len(lengths), width), -1, dtype=np.int32)
+    padded[held] = values[(starts[:, None] + place)[held].astype(np.int64)]
+    return padded

@@ -1,0 +1,117 @@
+"""Which share of each flow is kept: a coefficient a cell and flow, or a small net's word a row."""
+
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from features.spec.layout import FLOWS
+from training.architecture import Architecture
+
+START = -1.0
+"""Logit a removal gate starts at: on the keeping side, too far for noise to prune."""
+GATE_WIDTH = 32
+"""Width of the instance gates' hidden layer."""
+
+
+class Gates(Protocol):
+    """What AutoIFS asks of its gates."""
+
+    hard: bool
+
+    def __call__(self, x: Tensor, scenario: Tensor) -> Tensor:
+        """Return how much of each flow is kept, [n, M, 4]."""
+        ...
+
+
+class Coefficients(nn.Module):
+    """A strength in [0, 1] for every scenario, task and flow; 0 is a pruned flow.
+
+    They start at 1 and are boxed by the search after each step; retraining holds them still.
+    """
+
+    def __init__(self, scenarios: int, tasks: int) -> None:
+        """Build coefficients for ``scenarios`` × ``tasks`` cells, all 1."""
+        super().__init__()
+        self.strength = nn.Parameter(torch.ones(scenarios, tasks, len(FLOWS)))
+        self.hard = False
+
+    def forward(self, _: Tensor, scenario: Tensor) -> Tensor:
+        """Return the strengths of each row's cells, [n, M, 4]."""
+        return self.strength[scenario]
+
+    @torch.no_grad()
+    def shrink(self, price: float) -> None:
+        """Take ``price`` off every coefficient and put it back into [0, 1]."""
+        self.strength.sub_(price).clamp_(0.0, 1.0)
+
+
+class Removal(nn.Module):
+    """Gates of the paper's form: 1 means the flow is REMOVED, so what is kept is 1 - gate.
+
+    While searching the gate is ``sigmoid(temperature · logit)``; when hard it is ``logit > 0``.
+    """
+
+    def __init__(self) -> None:
+        """Build soft gates at temperature 1."""
+        super().__init__()
+        self.temperature = 1.0
+        self.hard = False
+
+    def logits(self, x: Tensor, scenario: Tensor) -> Tensor:
+        """Return the removal logits of each row, [n, M, 4]."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, scenario: Tensor) -> Tensor:
+        """Return how much of each flow is kept, [n, M, 4]."""
+        logits = self.logits(x, scenario)
+        if self.hard:
+            return (logits <= 0).to(x.dtype)
+        return torch.sigmoid(-self.temperature * logits)
+
+
+class TableRemoval(Removal):
+    """One removal logit for every scenario, task and flow."""
+
+    def __init__(self, scenarios: int, tasks: int) -> None:
+        """Build gates for ``scenarios`` × ``tasks`` cells, all keeping."""
+        super().__init__()
+        self.table = nn.Parameter(torch.full((scenarios, tasks, len(FLOWS)), START))
+
+    def logits(self, x: Tensor, scenario: Tensor) -> Tensor:
+        """Return the logits of each row's cells."""
+        return self.table[scenario]
+
+
+class InstanceRemoval(Removal):
+    """Removal logits from a small net over the network's input, through which no gradient flows.
+
+    The paper's gates read a second embedding table; these read the model's own, detached.
+    """
+
+    def __init__(self, width: int, scenarios: int, tasks: int) -> None:
+        """Build a net that reads ``width`` inputs and the scenario."""
+        super().__init__()
+        self.tasks, self.scenarios = tasks, scenarios
+        self.net = nn.Sequential(
+            nn.Linear(width + scenarios, GATE_WIDTH),
+            nn.ReLU(),
+            nn.Linear(GATE_WIDTH, tasks * len(FLOWS)),
+        )
+        last = self.net[2]
+        nn.init.constant_(last.bias, START)  # type: ignore[arg-type]
+
+    def logits(self, x: Tensor, scenario: Tensor) -> Tensor:
+        """Return the net's logits, [n, M, 4]."""
+        chosen = nn.functional.one_hot(scenario, self.scenarios).to(x.dtype)
+        said: Tensor = self.net(torch.cat([x.detach(), chosen], dim=1))
+        return said.view(len(x), self.tasks, len(FLOWS))
+
+
+def gates_of(a: Architecture) -> Coefficients | Removal:
+    """Return the gates that ``a`` asks for."""
+    if a.gates == "instance":
+        return InstanceRemoval(a.width, a.scenarios, a.tasks)
+    if a.form == "official":
+        return TableRemoval(a.scenarios, a.tasks)
+    return Coefficients(a.scenarios, a.tasks)

@@ -1,0 +1,139 @@
+"""From a dataset to the tensors a network reads: numbers standardised, tokens padded and offset."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from training.data import Dataset
+
+CHUNK = 8192
+"""Rows scored at a time: enough for full matrix products, few enough for the cache."""
+CLIP = 5.0
+"""Standard deviations beyond which a number says nothing more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class NumberStats:
+    """How each number column is put on the network's scale; measured on the training days."""
+
+    log: tuple[bool, ...]
+    """Whether log1p is taken (of the absolute value, with its sign) first."""
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def apply(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return ``numbers`` [n, N] standardised, clipped to ±5; null becomes 0, the mean."""
+        scaled = _logged(numbers, self.log)
+        scaled = (scaled - np.array(self.mean)) / np.array(self.std)
+        clipped: NDArray[np.float64] = np.nan_to_num(np.clip(scaled, -CLIP, CLIP), nan=0.0)
+        return clipped.astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the statistics as JSON holds them."""
+        return {"log": list(self.log), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "NumberStats":
+        """Return the statistics that :meth:`to_json` wrote."""
+        return cls(log=tuple(said["log"]), mean=tuple(said["mean"]), std=tuple(said["std"]))
+
+
+def measure_numbers(dataset: Dataset) -> NumberStats:
+    """Return the statistics of ``dataset``'s numbers; nulls do not count."""
+    log = tuple(column.scale == "log1p" for column in dataset.layout.of("number"))
+    scaled = _logged(dataset.numbers, log)
+    known = ~np.isnan(scaled)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, scaled, 0.0).sum(axis=0) / count
+    spread = np.sqrt((np.where(known, scaled - mean, 0.0) ** 2).sum(axis=0) / count)
+    # Below this a spread is rounding: a constant column must not blow up to ±5.
+    flat = spread <= 1e-6 * np.maximum(np.abs(mean), 1.0)
+    std = np.where(flat, 1.0, spread)
+    return NumberStats(log=log, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
+def _logged(numbers: NDArray[np.float32], log: tuple[bool, ...]) -> NDArray[np.float64]:
+    values = numbers.astype(np.float64)
+    which = np.array(log, dtype=bool)
+    values[:, which] = np.sign(values[:, which]) * np.log1p(np.abs(values[:, which]))
+    return values
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a network reads of ``n`` rows."""
+
+    scenario: Tensor
+    """int64 [n]"""
+    index: Tensor
+    """int32 [n, C + Σ widths]: a token a category, then each bag's tokens, -1 padded."""
+    numbers: Tensor
+    """float32 [n, N]"""
+    widths: tuple[int, ...] = ()
+    """How many columns of ``index`` each multi-value column takes."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.scenario)
+
+    def take(self, rows: Tensor) -> "Inputs":
+        """Return the rows of the given indices, int64 [b]."""
+        return replace(
+            self,
+            scenario=self.scenario.index_select(0, rows),
+            index=self.index.index_select(0, rows),
+            numbers=self.numbers.index_select(0, rows),
+        )
+
+    def narrow(self, start: int, length: int) -> "Inputs":
+        """Return a run of rows without copying them."""
+        return replace(
+            self,
+            scenario=self.scenario.narrow(0, start, length),
+            index=self.index.narrow(0, start, length),
+            numbers=self.numbers.narrow(0, start, length),
+        )
+
+    def chunks(self) -> Iterator["Inputs"]:
+        """Yield the rows in order, at most ``CHUNK`` at a time; no rows are one empty chunk."""
+        for start in range(0, max(len(self), 1), CHUNK):
+            yield self.narrow(start, min(CHUNK, len(self) - start))
+
+    def to(self, device: torch.device) -> "Inputs":
+        """Return the same rows on ``device``."""
+        return replace(
+            self,
+            scenario=self.scenario.to(device),
+            index=self.index.to(device),
+            numbers=self.numbers.to(device),
+        )
+
+
+def inputs_of(dataset: Dataset, stats: NumberStats, sizes: Sequence[int]) -> Inputs:
+    """Return the network's inputs of ``dataset``, whose layout must be the model's.
+
+    Args:
+        dataset: the rows.
+        stats: how numbers are scaled.
+        sizes: rows of each embedding, categories then multi-value; a token beyond, which the
+            vocabulary got after the model was trained, is read as unknown.
+    """
+    count = dataset.categories.shape[1]
+    known = np.array(sizes, dtype=np.int32)
+    tokens = [np.where(dataset.categories < known[:count], dataset.categories, 0)]
+    tokens += [
+        np.where(bag < size, bag, 0) for bag, size in zip(dataset.multi, known[count:], strict=True)
+    ]
+    return Inputs(
+        scenario=torch.from_numpy(dataset.scenario),
+        index=torch.from_numpy(
+            np.ascontiguousarray(np.concatenate(tokens, axis=1), dtype=np.int32)
+        ),
+        numbers=torch.from_numpy(stats.apply(dataset.numbers)),
+        widths=tuple(bag.shape[1] for bag in dataset.multi),
+    )

@@ -1,0 +1,30 @@
+"""Shared bottom: one network, one head a cell. The baseline every model must beat."""
+
+import torch
+from torch import Tensor, nn
+
+from training.architecture import Architecture
+from training.blocks import Embeddings, trunk
+from training.prepare import Inputs
+
+
+class SharedBottom(nn.Module):
+    """Embeddings, one MLP of all widths, and K · M heads; a row reads its scenario's."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        """Build the network with fresh weights from torch's generator."""
+        super().__init__()
+        a = self.architecture = architecture
+        self.embeddings = Embeddings(a.sizes, a.dims, a.bags)
+        widths = (*a.trunk, *a.scenario)
+        self.trunk = trunk(a.width, widths, a.dropout)
+        self.heads = nn.Linear(widths[-1], a.scenarios * a.tasks)
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the logits, [n, M]."""
+        x = torch.cat([self.embeddings(inputs), inputs.numbers], dim=1)
+        a = self.architecture
+        every = self.heads(self.trunk(x)).view(len(x), a.scenarios, a.tasks)
+        place = inputs.scenario[:, None, None].expand(-1, 1, a.tasks)
+        chosen: Tensor = every.gather(1, place).squeeze(1)
+        return chosen

@@ -1,0 +1,389 @@
+"""Training that reads like the algorithm: batches, masked loss, Adam, average, best epoch."""
+
+import logging
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from features.errors import TrainingError
+from features.spec.model import Spec
+from training.autoifs import AutoIFS
+from training.prepare import Inputs
+from training.zoo import Model
+
+log = logging.getLogger(__name__)
+
+THREADS_VARIABLE = "AUTOIFS_THREADS"
+PROGRESS_STEPS = 20
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a model is trained, whatever the model."""
+
+    batch: int
+    """Rows a step."""
+    learning_rate: float
+    gate_learning_rate: float
+    ema: float
+    """Decay of the weights' moving average a step; 0 turns it off."""
+    seed: int
+    device: torch.device
+    task_weights: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs with their labels on the training device."""
+
+    inputs: Inputs
+    labels: Tensor
+    """float32 [n, M], NaN where a label is missing."""
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.inputs)
+
+    def to(self, device: torch.device) -> "Examples":
+        """Return the same rows on ``device``."""
+        return Examples(self.inputs.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a callback is told every few steps."""
+
+    stage: str
+    step: int
+    steps: int
+    loss: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checked:
+    """One look at the validation days: a row of ``history.json``."""
+
+    stage: str
+    step: int
+    """Steps taken in the stage."""
+    steps: int
+    """Steps the stage has."""
+    rate: float
+    """Learning rate of the last step."""
+    train_loss: float
+    """Mean loss of the steps since the last look."""
+    validation: float
+    """Pooled log loss: all scenarios together, mean over the tasks."""
+    seconds: float
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the row as JSON holds it."""
+        said = asdict(self)
+        return {**said.pop("extra"), **said}
+
+
+class Diverged(TrainingError):
+    """The loss became NaN or infinite; the model holds its last good weights again."""
+
+
+def prepare_torch() -> None:
+    """Set what must hold for the whole process: threads, denormals, repeatable kernels.
+
+    Without flushing, training slows down several times once weights decay into denormals; one
+    thread is steadier than two beside other work (``AUTOIFS_THREADS`` overrides it).
+    """
+    torch.set_num_threads(int(os.environ.get(THREADS_VARIABLE, "1")))
+    torch.set_flush_denormal(True)
+
+
+def choose_device(wanted: str) -> torch.device:
+    """Return the device ``training.device`` asks for.
+
+    Raises:
+        TrainingError: when ``cuda`` is asked for and there is none.
+    """
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise TrainingError(
+            "training.device is cuda and this machine has no usable CUDA device; "
+            "set it to auto or cpu, or train where there is a GPU"
+        )
+    return torch.device("cuda" if wanted != "cpu" and there else "cpu")
+
+
+def settings_of(spec: Spec) -> Settings:
+    """Return the settings that ``spec`` declares."""
+    training = spec.training
+    return Settings(
+        batch=training.batch,
+        learning_rate=training.learning_rate,
+        gate_learning_rate=training.gate_learning_rate,
+        ema=training.ema,
+        seed=training.seed,
+        device=choose_device(training.device),
+        task_weights=tuple(task.weight for task in spec.tasks.values()),
+    )
+
+
+def masked_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted binary cross-entropy of the labels that are there.
+
+    Args:
+        logits: [b, M].
+        labels: [b, M], NaN where missing.
+        weights: [M], weight of one label of the task.
+
+    Returns:
+        The sum over labels, divided by ``b``: a row's share does not depend on the other rows.
+    """
+    known = ~labels.isnan()
+    losses = functional.binary_cross_entropy_with_logits(
+        logits, torch.where(known, labels, 0.0), reduction="none"
+    )
+    return (torch.where(known, losses, 0.0) * weights).sum() / len(labels)
+
+
+def batches(rows: int, size: int, seed: int) -> Iterator[Tensor]:
+    """Yield row indices for ever: an epoch is a seeded permutation cut into equal batches."""
+    generator = torch.Generator().manual_seed(seed)
+    count = steps_per_epoch(rows, size)
+    while True:
+        yield from torch.randperm(rows, generator=generator).tensor_split(count)
+
+
+def steps_per_epoch(rows: int, size: int) -> int:
+    """Return how many batches of about ``size`` rows an epoch has."""
+    return max(1, round(rows / size))
+
+
+class Trainer:
+    """Trains one model on one split, stage by stage."""
+
+    def __init__(
+        self,
+        model: Model,
+        train: Examples,
+        validate: Examples,
+        settings: Settings,
+        report: Callable[[Progress], None] | None = None,
+    ) -> None:
+        """Move everything to the device; nothing is trained yet."""
+        self.model = model.to(settings.device)
+        self.train = train.to(settings.device)
+        self.validate = validate.to(settings.device)
+        self.settings = settings
+        self.report = report
+        self.history: list[Checked] = []
+        self.epoch = steps_per_epoch(len(train), settings.batch)
+        known = (~self.train.labels.isnan()).sum(0).clamp(min=1)
+        # A task with few mature labels weighs as much as the others: a label's weight is the
+        # task's, divided by the share of rows that have one.
+        wanted = torch.tensor(settings.task_weights, device=settings.device)
+        self.weights = wanted / wanted.sum() * len(train) / known
+
+    def run(
+        self,
+        stage: str,
+        steps: int,
+        rate: Callable[[float], float],
+        *,
+        gate_rate: float | None = None,
+        seed: int = 0,
+        after: Callable[[int], None] | None = None,
+        extra: dict[str, Any] | None = None,
+        keep: Literal["best", "last"] = "best",
+    ) -> Checked:
+        """Train for ``steps``.
+
+        Args:
+            stage: its name in the history.
+            steps: how many; validation is looked at after every epoch's worth and at the end.
+            rate: share of the stage done, [0, 1), to the learning rate as a share of the setting.
+            gate_rate: learning rate of the gates; None: the setting's.
+            seed: added to the setting's, for the order of rows and for dropout.
+            after: called with the step after each update (boxes coefficients).
+            extra: said in each row of the history.
+            keep: the averaged weights of the best look, or the last step's own, to go on from.
+
+        Returns:
+            The best look, or the last.
+
+        Raises:
+            Diverged: the loss is no number; the sentence names the step.
+        """
+        loop = _Loop(self, stage, steps, rate, gate_rate or self.settings.gate_learning_rate, seed)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.settings.seed * 1009 + seed)
+            best, last = loop.run(after, extra or {})
+        if keep == "last":
+            return last
+        self.restore(loop.kept)
+        return best
+
+    def validation_loss(self) -> float:
+        """Return the pooled log loss of the model as it is."""
+        return pooled_log_loss(predict(self.model, self.validate.inputs), self.validate.labels)
+
+    def state(self) -> State:
+        """Return a copy of every weight."""
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def restore(self, state: State) -> None:
+        """Put weights back that :meth:`state` copied."""
+        self.model.load_state_dict(state)
+
+
+class _Loop:
+    """One stage: its optimiser, its average, its best look."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        stage: str,
+        steps: int,
+        rate: Callable[[float], float],
+        gate_rate: float,
+        seed: int,
+    ) -> None:
+        self.trainer, self.stage, self.steps, self.rate = trainer, stage, steps, rate
+        settings = trainer.settings
+        self.batches = batches(len(trainer.train), settings.batch, settings.seed * 1009 + seed)
+        self.weights, gates = _weights_and_gates(trainer.model)
+        groups = [{"params": self.weights, "lr": settings.learning_rate}]
+        if gates:
+            groups.append({"params": gates, "lr": gate_rate})
+        self.optimiser = torch.optim.Adam(groups, fused=True)
+        self.average = [weight.detach().clone() for weight in self.weights] if settings.ema else []
+        self.best: Checked | None = None
+        self.kept = trainer.state()
+        """The weights of the best look; before the first, those the stage began with."""
+
+    def run(
+        self, after: Callable[[int], None] | None, extra: dict[str, Any]
+    ) -> tuple[Checked, Checked]:
+        """Take every step; return the best look and the last."""
+        trainer, epoch = self.trainer, self.trainer.epoch
+        started, total = time.perf_counter(), 0.0
+        since = 0
+        for step in range(1, self.steps + 1):
+            loss = self._step(step, next(self.batches))
+            total, since = total + loss, since + 1
+            if after is not None:
+                after(step)
+            if trainer.report and (step % PROGRESS_STEPS == 0 or step == self.steps):
+                trainer.report(Progress(stage=self.stage, step=step, steps=self.steps, loss=loss))
+            if step % epoch == 0 or step == self.steps:
+                seconds = time.perf_counter() - started
+                last = self._look(step, total / since, seconds, extra)
+                started, total, since = time.perf_counter(), 0.0, 0
+        return self.best or last, last
+
+    def _step(self, step: int, rows: Tensor) -> float:
+        trainer = self.trainer
+        trainer.model.train()
+        rate = self.rate((step - 1) / self.steps) * trainer.settings.learning_rate
+        self.optimiser.param_groups[0]["lr"] = rate
+        rows = rows.to(trainer.settings.device)
+        logits = trainer.model(trainer.train.inputs.take(rows))
+        loss = masked_loss(logits, trainer.train.labels.index_select(0, rows), trainer.weights)
+        value = loss.item()
+        if not math.isfinite(value):
+            self._diverged(step, value)
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimiser.step()
+        if self.average:
+            self._fold(step)
+        return value
+
+    @torch.no_grad()
+    def _fold(self, step: int) -> None:
+        """Fold the weights into their average, which trusts them more while it is young."""
+        decay = min(self.trainer.settings.ema, step / (step + 10))
+        torch._foreach_lerp_(self.average, list(self.weights), 1 - decay)
+
+    def _diverged(self, step: int, value: float) -> None:
+        self.trainer.restore(self.kept)
+        raise Diverged(
+            f"the loss became {value} in batch {step} of {self.steps} of stage '{self.stage}'; the "
+            "last good weights are kept: lower training.learning_rate or look for extreme numbers"
+        )
+
+    def _look(self, step: int, loss: float, seconds: float, extra: dict[str, Any]) -> Checked:
+        """Score the validation days with the average and keep it when it is the best so far."""
+        trained = [weight.detach().clone() for weight in self.weights] if self.average else []
+        self._put(self.average)
+        checked = Checked(
+            stage=self.stage,
+            step=step,
+            steps=self.steps,
+            rate=self.optimiser.param_groups[0]["lr"],
+            train_loss=loss,
+            validation=self.trainer.validation_loss(),
+            seconds=round(seconds, 3),
+            extra=extra,
+        )
+        if self.best is None or checked.validation < self.best.validation:
+            self.best, self.kept = checked, self.trainer.state()
+        self._put(trained)
+        self.trainer.history.append(checked)
+        log.info("%s step %d/%d validation %.5f", self.stage, step, self.steps, checked.validation)
+        return checked
+
+    @torch.no_grad()
+    def _put(self, values: list[Tensor]) -> None:
+        for weight, value in zip(self.weights, values, strict=False):
+            weight.copy_(value)
+
+
+def _weights_and_gates(model: Model) -> tuple[list[Tensor], list[Tensor]]:
+    """Return the trained parameters, the gates' apart; gates that are hard belong to neither."""
+    if not isinstance(model, AutoIFS):
+        return list(model.parameters()), []
+    gates = list(model.gates.parameters())
+    held = {id(gate) for gate in gates}
+    weights: list[Tensor] = [one for one in model.parameters() if id(one) not in held]
+    return weights, [gate for gate in gates if gate.requires_grad]
+
+
+@torch.inference_mode()
+def predict(model: Model, inputs: Inputs) -> Tensor:
+    """Return the logits [n, M] of every row, without dropout."""
+    model.eval()
+    return torch.cat([model(chunk) for chunk in inputs.chunks()])
+
+
+def pooled_log_loss(logits: Tensor, labels: Tensor) -> float:
+    """Return the mean over tasks of the log loss over all rows that have the task's label.
+
+    Args:
+        logits: [n, M].
+        labels: [n, M], NaN where missing; a task without any label is left out.
+    """
+    known = ~labels.isnan()
+    losses = functional.binary_cross_entropy_with_logits(
+        logits.double(), torch.where(known, labels, 0.0).double(), reduction="none"
+    )
+    count = known.sum(0)
+    means = torch.where(known, losses, 0.0).sum(0)[count > 0] / count[count > 0]
+    return float(means.mean())
+
+
+def linear_decay(done: float) -> float:
+    """Return the rate that falls from 1 to 0 over the stage."""
+    return 1.0 - done
+
+
+def constant(_: float) -> float:
+    """Return the rate that stays 1."""
+    return 1.0
