@@ -1,1 +1,1 @@
-"""Airflow wiring: which job runs when, and after what."""
+"""Which job runs where and when: Airflow's wiring, and nothing else."""

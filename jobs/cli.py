@@ -10,6 +10,7 @@ import time
 import traceback
 from collections.abc import Callable
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,6 +47,14 @@ SourceFolder = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do it although nothing has changed.")]
 Result = dict[str, Any]
+
+
+class Reprocess(StrEnum):
+    """Which days of a backfill that ran before run once more; unchanged days are found done."""
+
+    none = "none"
+    failed = "failed"
+    completed = "completed"
 
 
 def perform(name: str, debug: bool, work: Callable[[], Result]) -> None:
@@ -159,10 +168,10 @@ def samples_run(
     """Build, audit, publish and encode the days of a range, oldest first, in one Spark session."""
 
     def work() -> Result:
+        start, end = _span(first, last)
         from jobs import samples
 
         product, place, lake = _product(spec, home)
-        start, end = _span(first, last)
         return samples.run(
             spec=product,
             spec_file_name=find_spec(spec).name,
@@ -392,6 +401,9 @@ def backfill(
     last: To,
     spec: SpecName = "bazaar",
     source: SourceFolder = None,
+    reprocess: Annotated[
+        Reprocess, typer.Option(help="Which days that ran before run once more.")
+    ] = Reprocess.completed,
     home: HomeFolder = None,
     debug: Debug = False,
 ) -> None:
@@ -402,7 +414,14 @@ def backfill(
 
         load_spec(spec)
         start, end = _span(first, last)
-        return run(spec_name=spec, first=start, last=end, home=open_home(home), source=source)
+        return run(
+            spec_name=spec,
+            first=start,
+            last=end,
+            home=open_home(home),
+            source=source,
+            reprocess=reprocess.value,
+        )
 
     perform("backfill", debug, work)
 
@@ -412,6 +431,8 @@ def up(
     schedule: Annotated[
         bool, typer.Option("--schedule", help="Also start each product's night at midnight.")
     ] = False,
+    port: Annotated[int, typer.Option(help="Airflow's port.")] = 8080,
+    mlflow_port: Annotated[int, typer.Option(help="MLflow's port.")] = 5000,
     home: HomeFolder = None,
     debug: Debug = False,
 ) -> None:
@@ -420,7 +441,7 @@ def up(
     def work() -> Result:
         from jobs.up import up as run
 
-        return run(home=open_home(home), schedule=schedule)
+        return run(home=open_home(home), schedule=schedule, port=port, mlflow_port=mlflow_port)
 
     perform("up", debug, work)
 

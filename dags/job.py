@@ -1,0 +1,183 @@
+"""The operator that runs a job: one ``autoifs`` command in a process group of its own."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+from airflow.sdk import BaseNotifier, BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from dags.day import day_of
+
+USER_ERRORS = (2, 3)
+"""Exit codes that say a person must act: trying again would end the same way."""
+GRACE = 15.0
+"""Seconds a job has to end by itself before it is killed."""
+XCOM_LIMIT = 20_000
+"""Characters of a result that are kept whole; of a longer one its plain values are."""
+
+Arguments = Callable[[Any], list[str]]
+log = logging.getLogger(__name__)
+
+
+def one_day(context: Any) -> list[str]:
+    """Return the arguments of a command about one day."""
+    return ["--ds", day_of(context)]
+
+
+class JobOperator(BaseOperator):
+    """Runs ``autoifs <command> <arguments> --spec <spec>`` and returns the result it prints.
+
+    The job is a process of its own, so that Spark and torch never live in Airflow's. Its lines on
+    stderr are the task's log; its last line on stdout is the task's XCom. A failed job's sentence
+    is the exception's text and the XCom ``failure``.
+    """
+
+    def __init__(
+        self, *, command: str, spec: str, arguments: Arguments = one_day, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.command = command
+        self.spec = spec
+        self.arguments = arguments
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        """Run the job to its end.
+
+        Raises:
+            AirflowFailException: when a person must act; it is not retried.
+            AirflowException: when the job broke off otherwise; it is retried.
+        """
+        words = [*self.command.split(), *self.arguments(context), "--spec", self.spec]
+        self.log.info("autoifs %s", " ".join(words))
+        status, result = self._run(words, context["run_id"])
+        if status == 0 and result.get("ok"):
+            return compact(result)
+        sentence = result.get("message") or f"autoifs {self.command} ended with status {status}"
+        failure = {"message": sentence, "error": result.get("error", "crash"), "status": status}
+        context["ti"].xcom_push(key="failure", value=failure)
+        raise (AirflowFailException if status in USER_ERRORS else AirflowException)(sentence)
+
+    def _run(self, words: Sequence[str], run_id: str) -> tuple[int, dict[str, Any]]:
+        process = subprocess.Popen(  # noqa: S603 (a list of words, no shell)
+            [*executable(), *words],
+            env=job_environment(run_id),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+        self._process = process
+        assert process.stdout is not None and process.stderr is not None  # noqa: S101 (PIPE)
+        talk = threading.Thread(target=self._pass_on, args=(process.stderr,), daemon=True)
+        talk.start()
+        last = self._pass_on(process.stdout)
+        status = process.wait()
+        talk.join(GRACE)
+        return status, as_result(last)
+
+    def _pass_on(self, stream: IO[str]) -> str:
+        """Write the stream's lines to the task's log; return the last one, which may be JSON."""
+        last = ""
+        for line in stream:
+            if last:
+                self.log.info("%s", last)
+            last = line.rstrip()
+        if last and not as_result(last):
+            self.log.info("%s", last)
+        return last
+
+    def on_kill(self) -> None:
+        """End the job and everything it started (the JVM, data loaders)."""
+        process = getattr(self, "_process", None)
+        if process is None or process.poll() is not None:
+            return
+        signal_group(process.pid, signal.SIGTERM)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            signal_group(process.pid, signal.SIGKILL)
+
+
+class JobAlert(BaseNotifier):
+    """Tells the spec's channel that a task failed for good, through ``autoifs alert``."""
+
+    def __init__(self, spec: str) -> None:
+        super().__init__()
+        self.spec = spec
+
+    def notify(self, context: Any) -> None:
+        """Run ``autoifs alert``; a failing alert is logged and changes nothing."""
+        task = context["ti"]
+        day = context["dag_run"].partition_key or "no day"
+        text = f"{task.dag_id} {task.task_id} of {day} failed: {context.get('exception')}"
+        words = ["alert", "--spec", self.spec, "--event", "failure", "--text", text]
+        ended = subprocess.run(  # noqa: S603 (a list of words, no shell)
+            [*executable(), *words],
+            env=job_environment(context["run_id"]),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        if ended.returncode:
+            log.warning("the alert was not sent: %s", ended.stderr.strip())
+
+
+def executable() -> list[str]:
+    """Return the words that start ``autoifs``: ``AUTOIFS_BIN``, else beside this Python.
+
+    Where Linux offers it, the job is ended with the task's process: a task killed with -9 must not
+    leave a training behind that writes beside its retry.
+    """
+    program = os.environ.get("AUTOIFS_BIN") or str(Path(sys.executable).with_name("autoifs"))
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--", program] if setpriv else [program]
+
+
+def job_environment(run_id: str) -> dict[str, str]:
+    """Return the job's environment: ours without Airflow's settings, some of which are keys."""
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.lstrip("_").startswith("AIRFLOW")
+    }
+    return {**ours, "AUTOIFS_RUN_ID": run_id}
+
+
+def as_result(line: str) -> dict[str, Any]:
+    """Return the JSON object in ``line``, or an empty one.
+
+    >>> as_result('{"ok": true}'), as_result("not JSON")
+    ({'ok': True}, {})
+    """
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def compact(result: dict[str, Any]) -> dict[str, Any]:
+    """Return ``result`` as it fits in the metadata database: the whole lies in the table runs."""
+    if len(json.dumps(result)) <= XCOM_LIMIT:
+        return result
+    return {key: value for key, value in result.items() if not isinstance(value, list | dict)}
+
+
+def signal_group(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process group that may have ended already."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        log.debug("process group %d has ended", pid)

@@ -1,0 +1,5 @@
+"""``python -m jobs`` is ``autoifs``."""
+
+from jobs.cli import main
+
+main()

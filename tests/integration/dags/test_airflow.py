@@ -1,0 +1,205 @@
+"""The DAGs in a real Airflow; a script that keeps what it was asked stands in for the jobs."""
+
+import json
+import os
+import sys
+import time
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+
+import httpx
+import pytest
+
+from features.errors import ServiceError, UserError
+from jobs.airflow import Airflow
+from jobs.airflow.process import members
+from jobs.airflow.settings import keys_of
+from jobs.backfill import backfill
+from jobs.home import Home
+from jobs.nightly import nightly
+
+pytestmark = [pytest.mark.airflow, pytest.mark.slow]
+
+DAGS = ("bazaar_samples", "bazaar_training")
+MISSING = date(2026, 1, 31)
+APPROVAL = date(2026, 2, 1)
+BROKEN_GATE = date(2026, 2, 2)
+
+JOB = f"""#!{sys.executable}
+import json, os, sys
+words = sys.argv[1:]
+with open(os.environ["AUTOIFS_HOME"] + "/asked", "a") as file:
+    file.write(json.dumps(words) + "\\n")
+def end(status=0, **result):
+    print(json.dumps({{"ok": status == 0, **result}}))
+    sys.exit(status)
+if "{MISSING}" in words and "night" in words:
+    end(2, error="missing-day", message="no raw data of {MISSING}; deliver it")
+if words[0] == "gate" and "{BROKEN_GATE}" in words:
+    end(3, error="registry", message="the champion changed")
+if words[0] == "gate" and "{APPROVAL}" in words:
+    end(verdict="waiting", approval=True, promote=True, version="8", previous="7")
+if words[0] == "gate":
+    end(verdict="promoted", approval=False, promote=True, version="3", previous=None)
+end()
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory, request):
+    """A home whose Airflow runs, open to the commands as ``autoifs up`` would have it."""
+    root = tmp_path_factory.mktemp("home")
+    job = root / "autoifs"
+    job.write_text(JOB)
+    job.chmod(0o755)
+    cache = Path(os.environ.get("AUTOIFS_CACHE", root / "cache"))
+    found = Home(root=root, cache=cache)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTOIFS_BIN", str(job))
+        patch.setenv("AUTOIFS_RETRIES", "0")
+        airflow = Airflow(found, shared=True)
+        try:
+            airflow.start()
+            airflow.wait(DAGS).close()
+            yield found
+        finally:
+            leaders = [part.process.pid for part in airflow.parts]
+            airflow.stop()
+            assert not members(leaders)
+
+
+@pytest.fixture
+def asked(home):
+    """Return a function that says what the jobs were asked since the test began."""
+    file = home.root / "asked"
+    before = len(file.read_text().splitlines()) if file.exists() else 0
+
+    def since() -> list[str]:
+        return [" ".join(json.loads(line)) for line in file.read_text().splitlines()[before:]]
+
+    return since
+
+
+def test_a_night_goes_through_both_dags(home, asked):
+    found = nightly(spec_name="bazaar", day=date(2026, 1, 9), home=home, retrain=True)
+    assert {name: task["state"] for name, task in found["tasks"].items()} == {
+        "bazaar_samples.make": "success",
+        "bazaar_samples.announce": "success",
+        "bazaar_training.train": "success",
+        "bazaar_training.register": "success",
+        "bazaar_training.evaluate": "success",
+        "bazaar_training.gate": "success",
+        "bazaar_training.report": "success",
+        "bazaar_training.needs_approval": "success",
+        "bazaar_training.approve": "skipped",
+        "bazaar_training.promote": "skipped",
+    }
+    assert found["results"]["gate"]["version"] == "3"
+    assert not found["waiting"]
+    assert asked() == [
+        "samples night --ds 2026-01-09 --spec bazaar",
+        "train --ds 2026-01-09 --retrain --spec bazaar",
+        "register --ds 2026-01-09 --spec bazaar",
+        "evaluate --ds 2026-01-09 --spec bazaar",
+        "gate --ds 2026-01-09 --spec bazaar",
+        "report --ds 2026-01-09 --spec bazaar",
+    ]
+
+
+def test_a_missing_day_ends_the_night_with_the_jobs_sentence(home, asked):
+    with pytest.raises(UserError, match=f"^no raw data of {MISSING}; deliver it$") as told:
+        nightly(spec_name="bazaar", day=MISSING, home=home)
+    assert (told.value.code, told.value.exit_code) == ("missing-day", 2)
+    assert [words.partition(" --")[0] for words in asked()] == ["samples night", "alert"]
+
+
+def test_a_backfill_goes_day_by_day_oldest_first_and_starts_no_training(home, asked):
+    found = backfill(
+        spec_name="bazaar",
+        first=date(2026, 1, 1),
+        last=date(2026, 1, 3),
+        home=home,
+        source=Path("/raw"),
+    )
+    assert list(found["days"]) == ["2026-01-01", "2026-01-02", "2026-01-03"]
+    end = "--to 2026-01-03 --as-of 2026-01-03 --source /raw --spec bazaar"
+    assert asked() == [
+        f"samples run --from 2026-01-01 {end}",
+        f"samples run --from 2026-01-02 {end}",
+        f"samples run --from 2026-01-03 {end}",
+    ]
+    states = {name: task["state"] for name, task in found["tasks"].items()}
+    assert states["2026-01-03 bazaar_samples.announce"] == "skipped"
+    time.sleep(3)
+    assert len(asked()) == 3
+
+
+def test_a_gate_that_breaks_fails_the_night_but_not_its_report(home, asked):
+    with pytest.raises(UserError, match="the champion changed") as told:
+        nightly(spec_name="bazaar", day=BROKEN_GATE, home=home)
+    assert told.value.exit_code == 3
+    assert f"report --ds {BROKEN_GATE} --spec bazaar" in asked()
+
+
+def test_an_approved_model_is_promoted(home, asked):
+    found = nightly(spec_name="bazaar", day=APPROVAL, home=home)
+    assert found["waiting"]
+    assert f"report --ds {APPROVAL} --spec bazaar" in asked()
+    assert not [words for words in asked() if words.startswith("models")]
+    time.sleep(3)  # an answer within a second of the question fails the task in Airflow 3.3
+    with _interface(home) as http:
+        runs = http.get("/api/v2/dags/bazaar_training/dagRuns?order_by=-id").json()["dag_runs"]
+        run = runs[0]["dag_run_id"]
+        path = f"/api/v2/dags/bazaar_training/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
+        answer = http.patch(path, json={"chosen_options": ["Approve"], "params_input": {}})
+        assert answer.status_code == 200
+        deadline = time.monotonic() + 60
+        while "models promote 8 --expect 7 --spec bazaar" not in asked():
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+
+
+def test_nothing_starts_by_itself_when_the_schedule_is_off(home):
+    with _interface(home) as http:
+        for dag in DAGS:
+            found = http.get(f"/api/v2/dags/{dag}").json()
+            assert not found["is_paused"]
+            assert found["next_dagrun_run_after"] is None
+            runs = http.get(f"/api/v2/dags/{dag}/dagRuns?limit=100").json()["dag_runs"]
+            assert not [run for run in runs if run["run_type"] == "scheduled"]
+
+
+def test_a_run_without_a_day_fails_in_its_first_task(home):
+    with _interface(home) as http:
+        path = "/api/v2/dags/bazaar_samples/dagRuns"
+        run = http.post(path, json={"logical_date": None, "conf": {}}).json()["dag_run_id"]
+        deadline = time.monotonic() + 60
+        while (state := http.get(f"{path}/{run}").json()["state"]) in ("queued", "running"):
+            assert time.monotonic() < deadline
+            time.sleep(0.5)
+    assert state == "failed"
+
+
+def test_a_second_airflow_of_the_same_home_is_refused(home):
+    with pytest.raises(ServiceError, match="another command is running the Airflow of"):
+        Airflow(home).start()
+
+
+def test_passwords_and_keys_are_their_owners_alone(home):
+    for name in ("keys.json", "passwords.json", "server.json"):
+        assert (home.airflow / name).stat().st_mode & 0o077 == 0
+    keys = keys_of(home)
+    for log in (home.airflow / "logs").rglob("*.log"):
+        text = log.read_text(errors="replace")
+        assert not [key for key in vars(keys).values() if key in text], log
+
+
+@contextmanager
+def _interface(home):
+    url = json.loads((home.airflow / "server.json").read_text())["url"]
+    login = {"username": "admin", "password": keys_of(home).password}
+    with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
+        token = http.post("/auth/token", json=login).json()["access_token"]
+        http.headers["Authorization"] = f"Bearer {token}"
+        yield http
