@@ -1,5 +1,6 @@
 """Raw cells to typed values: what does not parse is null, never an exception."""
 
+import re
 from datetime import date, datetime
 
 from pyspark.sql import Column
@@ -57,7 +58,7 @@ def tokens(column: Column, kind: DataType, separator: str) -> Column:
     parts = (
         column.cast("array<string>")
         if isinstance(kind, ArrayType)
-        else F.split(column.cast("string"), F.lit(f"\\Q{separator}\\E"))
+        else F.split(column.cast("string"), re.escape(separator))
     )
     kept = F.filter(F.transform(parts, F.trim), lambda part: part != "")
     return F.when(F.size(kept) > 0, kept)

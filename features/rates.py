@@ -6,15 +6,17 @@ from itertools import product
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from features.counts import OVERALL, pairs
+from features.counts import OVERALL, multi_columns, pairs
 from features.days import start_of
 from features.spec import Entity, Spec
 from features.spec.layout import count_name, entity_name, rate_name, recency_name
 
 DAY_SECONDS = 86_400.0
 KEY = ["entity", "key"]
-FACTS = "_facts"
-"""Holds a sample's counts, one struct for each (entity, key) pair, while features are made."""
+ONE, MANY = "_one", "_many"
+"""Hold a sample's counts while features are made: ``ONE`` maps an entity to the counts of its only
+key, ``MANY`` lists the counts of entities that may have several. A map is read by generated code;
+a list needs lambdas, which Spark interprets row by row, five times as slow."""
 
 
 def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, day: date) -> DataFrame:
@@ -48,7 +50,7 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, day: date) -> D
     history = _history(past.join(keys, KEY, "left_semi"), spec, day)
     # Collected to one row per sample before the features are made: three times as quick, measured,
     # as one conditional aggregate a feature.
-    facts = keys.join(history, KEY, "left").groupBy("sample_id").agg(_collected(history))
+    facts = keys.join(history, KEY, "left").groupBy("sample_id").agg(*_collected(history, spec))
     overall = _history(past.where(F.col("entity") == OVERALL[0]), spec, day)
     known = samples.join(facts, "sample_id", "left")
     known = known.join(F.broadcast(_priors(overall, spec)), F.lit(True), "left")
@@ -79,9 +81,22 @@ def _inside(days: int | str, day: date) -> Column:
     return F.col("ds") >= (day - timedelta(days=days)).isoformat()
 
 
-def _collected(history: DataFrame) -> Column:
-    names = [name for name in history.columns if name != "key"]
-    return F.collect_list(F.struct(*names)).alias(FACTS)
+def _collected(history: DataFrame, spec: Spec) -> list[Column]:
+    """Gather a sample's facts: a map of the entities with one key, a list of the others."""
+    counts = F.struct(*(name for name in history.columns if name not in KEY))
+    several = F.col("entity").isin([entity_name(entity) for entity in _several(spec)])
+    pair = F.struct("entity", counts.alias("counts"))
+    listed = F.struct("entity", *(name for name in history.columns if name not in KEY))
+    return [
+        F.map_from_entries(F.collect_list(F.when(~several, pair))).alias(ONE),
+        F.collect_list(F.when(several, listed)).alias(MANY),
+    ]
+
+
+def _several(spec: Spec) -> list[Entity]:
+    """Return the entities of which a sample may have several keys."""
+    multi = multi_columns(spec)
+    return [entity for entity in spec.entities if not multi.isdisjoint(entity)]
 
 
 def _priors(overall: DataFrame, spec: Spec) -> DataFrame:
@@ -94,12 +109,18 @@ def _priors(overall: DataFrame, spec: Spec) -> DataFrame:
 
 
 def _by_entity(spec: Spec) -> list[Column]:
-    """Split a sample's facts by entity: arrays named by the entity's place in the spec."""
-    return [_of(entity_name(entity)).alias(_facts(spec, entity)) for entity in spec.entities]
+    """Split a sample's facts by entity: columns named by the entity's place in the spec."""
+    several = _several(spec)
+    return [
+        (_listed(entity) if entity in several else F.element_at(ONE, entity_name(entity))).alias(
+            _facts(spec, entity)
+        )
+        for entity in spec.entities
+    ]
 
 
-def _of(name: str) -> Column:
-    return F.filter(FACTS, lambda fact: fact["entity"] == name)
+def _listed(entity: Entity) -> Column:
+    return F.filter(MANY, lambda fact: fact["entity"] == entity_name(entity))
 
 
 def _rates(spec: Spec) -> dict[str, str]:
@@ -107,36 +128,42 @@ def _rates(spec: Spec) -> dict[str, str]:
     found = {}
     for rates in spec.features.rates:
         for entity, days in product(rates.by, rates.days):
-            facts = _facts(spec, entity)
-            count = f"coalesce(f.n_{days}, 0)"
-            found[count_name(entity, days)] = f"coalesce({_mean(facts, count)}, 0D)"
+            count = _over_keys(spec, entity, f"coalesce({{f}}.n_{days}, 0)")
+            found[count_name(entity, days)] = f"coalesce({count}, 0D)"
             for task in rates.of:
-                rate = _rate(task, days, rates.prior)
-                found[rate_name(task, entity, days)] = _mean(facts, rate)
+                rate = _over_keys(spec, entity, _rate(task, days, rates.prior))
+                found[rate_name(task, entity, days)] = rate
     return found
 
 
 def _rate(task: str, days: int | str, prior: float) -> str:
     """Return the smoothed rate of a fact, null where its window holds neither n nor positives."""
-    n, positives, overall = f"f.n_{days}", f"f.n_{task}_{days}", f"p0_{task}_{days}"
+    n, positives, overall = f"{{f}}.n_{days}", f"{{f}}.n_{task}_{days}", f"p0_{task}_{days}"
     rate = f"({positives} + {prior}D * {overall}) / ({n} + {prior}D)"
     return f"CASE WHEN {n} > 0 OR {positives} > 0 THEN least(1D, {rate}) END"
 
 
-def _mean(facts: str, value: str) -> str:
-    """Return the mean of ``value`` over the facts ``f`` that have it; null when none has."""
-    values = f"array_compact(transform({facts}, f -> {value}))"
+def _over_keys(spec: Spec, entity: Entity, value: str) -> str:
+    """Return ``value`` of the entity's only key, or its mean over the keys that have it."""
+    facts = _facts(spec, entity)
+    if entity not in _several(spec):
+        return f"cast({value.format(f=facts)} AS double)"
+    values = f"array_compact(transform({facts}, f -> {value.format(f='f')}))"
     return f"try_divide(aggregate({values}, 0D, (total, each) -> total + each), size({values}))"
 
 
 def _recencies(spec: Spec, day: date) -> dict[str, str]:
     start = start_of(day, spec.timezone).timestamp()
-    since = f"({start}D - cast(f.last AS double)) / {DAY_SECONDS}D"
+    since = f"({start}D - cast({{f}}.last AS double)) / {DAY_SECONDS}D"
     return {
-        recency_name(entity): f"array_min(transform({_facts(spec, entity)}, f -> {since}))"
+        recency_name(entity): (
+            f"array_min(transform({_facts(spec, entity)}, f -> {since.format(f='f')}))"
+            if entity in _several(spec)
+            else since.format(f=_facts(spec, entity))
+        )
         for entity in spec.features.recency
     }
 
 
 def _facts(spec: Spec, entity: Entity) -> str:
-    return f"{FACTS}_{spec.entities.index(entity)}"
+    return f"_facts_{spec.entities.index(entity)}"

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pyspark import StorageLevel
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -11,6 +10,7 @@ from features import cells
 from features.arrivals import Arrivals
 from features.errors import SourceError
 from features.needs import needed_columns, used_tables
+from features.settle import settle
 from features.sources import explained, read_events, read_table
 from features.spec import Spec
 
@@ -36,7 +36,7 @@ class Raw:
             # A compressed file is read by one core; spread, later days use all of them.
             frame = read_events(self.spark, self.spec, name, paths)
             cores = self.spark.sparkContext.defaultParallelism
-            self._keep((name, paths), frame.repartition(cores))
+            self._kept[name, paths] = settle(frame.repartition(cores))
         return self._kept[name, paths]
 
     def tables(self, found: Arrivals) -> dict[str, DataFrame]:
@@ -47,26 +47,17 @@ class Raw:
         """
         return {name: self._table(name, found) for name in used_tables(self.spec)}
 
-    def close(self) -> None:
-        """Give back the memory of what was kept."""
-        for frame in self._kept.values():
-            frame.unpersist()
-        self._kept.clear()
-
     def _table(self, name: str, found: Arrivals) -> DataFrame:
         key = (name, found.files[name])
         if key not in self._kept:
             for old in [one for one in self._kept if one[0] == name]:
-                self._kept.pop(old).unpersist()
+                self._kept.pop(old)
             frame = read_table(self.spark, self.spec, name, found.files[name])
             used = [cells.raw(column) for column in needed_columns(self.spec)[name]]
-            self._keep(key, frame.select(*used))
             with explained(found.files):
-                self._check_numbers(name, self._kept[key])
+                self._kept[key] = settle(frame.select(*used))
+            self._check_numbers(name, self._kept[key])
         return self._kept[key]
-
-    def _keep(self, key: _Key, frame: DataFrame) -> None:
-        self._kept[key] = frame.persist(StorageLevel.MEMORY_AND_DISK)
 
     def _check_numbers(self, name: str, table: DataFrame) -> None:
         columns = [

@@ -38,6 +38,9 @@ _MEANING = {
 _SPEED = {
     "spark.sql.autoBroadcastJoinThreshold": "32m",
     "spark.sql.maxPlanStringLength": "1000",
+    # On, every call on a Column asks Python's stack and the JVM where it is: plans of hundreds of
+    # columns then take three times as long to write down.
+    "spark.python.sql.dataFrameDebugging.enabled": "false",
     "spark.driver.memory": "3g",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",

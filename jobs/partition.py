@@ -1,16 +1,13 @@
 """Building one day: raw files to staged samples, quarantine and counts, in one Spark session."""
 
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -24,6 +21,7 @@ from features.errors import SpecError
 from features.fingerprint import counts_fingerprint
 from features.lake import Lake
 from features.raw import Raw, number_tallies, refuse_wordy
+from features.settle import settle
 from features.sources import ARRIVED, DAY, TIME, explained, missing_day, rows_of
 from features.spec import Spec
 from jobs.home import Home
@@ -69,7 +67,7 @@ class Built:
 
     found: Arrivals
     frame: DataFrame
-    """The samples, kept in memory until ``close``."""
+    """The samples, already computed."""
     rows: int
     content_hash: str
     quarantined: dict[str, int]
@@ -80,7 +78,6 @@ class Built:
     """Good rows outside every scenario."""
     refused: int
     """Rows in quarantine."""
-    close: Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -132,15 +129,15 @@ def build(shop: Shop, found: Arrivals, said: dict[str, Any], watch: Stopwatch) -
         SourceError, MissingDayError: when the raw data is not as the spec declares it.
         SpecError: when an expression is no condition, or a scenario has no row.
     """
-    with ExitStack() as kept, explained(found.files):
+    with explained(found.files):
         with watch.step("read"):
-            checked = _keep(kept, _checked(shop, found))
+            checked = settle(_checked(shop, found))
             census = _census(shop, found, checked)
         with watch.step("join"):
-            now, then = _facts(shop, found, checked, kept)
+            now, then = _facts(shop, found, checked)
+        with watch.step("features"):
             history = tables.read(shop.spark, shop.lake, "counts")
-            frame = samples.assemble(now, history, shop.spec, found.day, found.as_of)
-            staged = frame.persist(StorageLevel.MEMORY_AND_DISK)
+            staged = settle(samples.assemble(now, history, shop.spec, found.day, found.as_of))
             rows_in, content = digest(staged)
         with watch.step("write"):
             said = {**said, "as_of": found.as_of, "rows": rows_in, "content_hash": content}
@@ -154,8 +151,12 @@ def build(shop: Shop, found: Arrivals, said: dict[str, Any], watch: Stopwatch) -
             input=census.total,
             history=census.history,
             refused=census.refused,
-            close=staged.unpersist,
         )
+
+
+def staged_day(shop: Shop, day: date) -> DataFrame:
+    """Return what is staged for ``day``, as it lies in the lake."""
+    return tables.read(shop.spark, shop.lake, "staged").where(F.col("ds") == day.isoformat())
 
 
 def files_for(rows_in: int) -> int:
@@ -206,9 +207,7 @@ def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
         )
 
 
-def _facts(
-    shop: Shop, found: Arrivals, checked: DataFrame, kept: ExitStack
-) -> tuple[DataFrame, DataFrame | None]:
+def _facts(shop: Shop, found: Arrivals, checked: DataFrame) -> tuple[DataFrame, DataFrame | None]:
     """Return the day's facts as known by ``as_of``, and as known by the end of the day itself.
 
     The second makes the day's counts, and is None when those are there already: what had arrived
@@ -219,14 +218,15 @@ def _facts(
     streams = {name: task for name, task in spec.tasks.items() if task.source}
     wanted = _counts_wanted(shop, found)
     if not streams:
-        return mine, (_known(mine, found.day) if wanted else None)
+        now = settle(mine)
+        return now, (_known(now, found.day) if wanted else None)
     both = mine.unionByName(_around(shop, found), allowMissingColumns=True)
+    twice = wanted and found.as_of > found.day
+    both = settle(both) if twice else both
     outcomes = {name: _outcomes(shop, found, name) for name in streams}
-    now = _keep(kept, labels.attribute_all(both, outcomes, spec))
-    if not wanted:
-        return now, None
-    if found.as_of == found.day:
-        return now, now
+    now = settle(labels.attribute_all(both, outcomes, spec))
+    if not twice:
+        return now, (now if wanted else None)
     early = {name: _known(events, found.day) for name, events in outcomes.items()}
     return now, labels.attribute_all(_known(both, found.day), early, spec)
 
@@ -278,22 +278,20 @@ def _write(
     """Write the day's tables side by side: each is a commit of its own that mostly waits."""
     lake, day = shop.lake, found.day
     broken = rows.quarantine(checked, day, found.as_of, shop.run_id)
-    jobs = [
-        lambda: tables.replace_day(staged, lake, "staged", day, said, files_for(said["rows"])),
-        lambda: tables.replace_day(broken, lake, "quarantine", day, said),
-    ]
-    if then is not None:
-        counts = daily_counts(samples.happened(then, shop.spec, day), shop.spec)
-        ready = counts.withColumn("ds", F.lit(day.isoformat()))
-        print_ = {"run_id": shop.run_id, "fingerprint": _counts_fingerprint(shop, found)}
-        jobs.append(lambda: tables.replace_day(ready, lake, "counts", day, print_))
-    with ThreadPoolExecutor(max_workers=len(jobs)) as pool:
-        for outcome in [pool.submit(job) for job in jobs]:
+    files = files_for(said["rows"])
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        writing = [
+            pool.submit(tables.replace_day, staged, lake, "staged", day, said, files),
+            pool.submit(tables.replace_day, broken, lake, "quarantine", day, said),
+        ]
+        if then is not None:
+            writing.append(pool.submit(_write_counts, shop, found, then))
+        for outcome in writing:
             outcome.result()
 
 
-def _keep(kept: ExitStack, frame: DataFrame) -> DataFrame:
-    """Hold ``frame`` in memory, or on disk when it is large, until ``kept`` closes."""
-    held = frame.persist(StorageLevel.MEMORY_AND_DISK)
-    kept.callback(held.unpersist)
-    return held
+def _write_counts(shop: Shop, found: Arrivals, then: DataFrame) -> None:
+    counts = daily_counts(samples.happened(then, shop.spec, found.day), shop.spec)
+    ready = counts.withColumn("ds", F.lit(found.day.isoformat()))
+    said = {"run_id": shop.run_id, "fingerprint": _counts_fingerprint(shop, found)}
+    tables.replace_day(ready, shop.lake, "counts", found.day, said)

@@ -14,14 +14,15 @@ from jobs.console import to_json
 def record(lake: Lake, day: date, step: str, seconds: float, result: dict[str, Any]) -> None:
     """Keep the result of ``step`` on ``day``, in place of an earlier run's."""
     ended = datetime.now(UTC)
+    ds = day.isoformat()
     row = {
-        "ds": day.isoformat(),
+        "ds": ds,
         "step": step,
         "ended": ended.isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),
         "result": to_json(result),
     }
-    lake.replace("runs", {"ds": row["ds"], "step": step}, pa.Table.from_pylist([row]))
+    lake.replace("runs", {"ds": ds, "step": step}, pa.Table.from_pylist([row]))
 
 
 def results(lake: Lake, day: date) -> dict[str, dict[str, Any]]:

@@ -110,7 +110,6 @@ def build(
     _start(shop, watch)
     found = _find(shop, day, day)
     built = partition.build(shop, found, _said(shop, found), watch)
-    built.close()
     return {"ds": day.isoformat(), **_counted(built), "steps": watch.seconds}
 
 
@@ -253,12 +252,9 @@ def _make(shop: "Shop", found: Arrivals, said: Result, watch: Stopwatch) -> Resu
 
     _start(shop, watch)
     built = partition.build(shop, found, said, watch)
-    try:
-        judged = _audit(shop, found.day, built.frame, built.content_hash, watch)
-        said = {**said, **_counted(built), "measures": judged["measures"]}
-        _publish(shop, found.day, built.frame, said, watch)
-    finally:
-        built.close()
+    judged = _audit(shop, found.day, built.frame, built.content_hash, watch)
+    said = {**said, **_counted(built), "measures": judged["measures"]}
+    _publish(shop, found.day, built.frame, said, watch)
     encoded = _encode(shop, found.day, said, watch)
     return {
         "ds": found.day.isoformat(),
@@ -292,11 +288,12 @@ def _counted(built: Any) -> Result:
 
 
 def _staged(shop: "Shop", day: date) -> tuple["DataFrame", Result]:
+    from jobs.partition import staged_day
+
     said = shop.lake.commit_of("staged", day)
     if said is None:
         raise LakeError(f"nothing is staged for {day}; run: autoifs samples build --ds {day}")
-    staged = tables.read(shop.spark, shop.lake, "staged")
-    return staged.where(staged["ds"] == day.isoformat()), said
+    return staged_day(shop, day), said
 
 
 def _audit(

@@ -19,6 +19,7 @@ from training import artifact
 from training.architecture import Architecture, Kind, architecture_of
 from training.artifact import Card
 from training.artifact_files import read_json
+from training.autoifs import AutoIFS
 from training.data import (
     Dataset,
     Vocabulary,
@@ -30,15 +31,22 @@ from training.data import (
 )
 from training.prepare import inputs_of, measure_numbers
 from training.schedule import Decision
-from training.search import Masks, Record, freeze_and_retrain, mean_keep, search_and_retrain
+from training.search import (
+    Masks,
+    Record,
+    freeze_and_retrain,
+    mean_keep,
+    search_and_retrain,
+    train_without_flows,
+)
 from training.split import Split, split_days
 from training.trainer import (
+    Checked,
     Diverged,
     Examples,
     Progress,
     Settings,
     Trainer,
-    linear_decay,
     settings_of,
 )
 from training.zoo import Model, build, parameters_of
@@ -183,7 +191,7 @@ def fit(
     model = build(card.architecture, settings.seed)
     trainer = Trainer(model, material.train, material.validate, settings, report)
     record = Record()
-    initial = None if kind != "autoifs" else mean_keep(trainer.model, trainer.train.inputs)  # type: ignore[arg-type]
+    initial = mean_keep(model, trainer.train.inputs) if isinstance(model, AutoIFS) else None
     try:
         best = _train(spec, trainer, frozen, record)
     except Diverged as error:
@@ -222,14 +230,12 @@ def masks_in(folder: Path) -> Masks:
     return Masks(strength=whole, shrink=said["shrink"])
 
 
-def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -> Any:
+def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -> Checked:
     epochs, search = spec.training.epochs, spec.training.search
-    if trainer.model.architecture.kind == "shared_bottom":
-        best = trainer.run("train", epochs * trainer.epoch, linear_decay, seed=3)
-        record.say("train", epochs=epochs, best_step=best.step, validation=best.validation)
-        return best
+    if not isinstance(trainer.model, AutoIFS):
+        return train_without_flows(trainer, search, epochs, record)
     if frozen is not None:
-        return freeze_and_retrain(trainer, frozen, epochs, record)
+        return freeze_and_retrain(trainer, search, frozen, epochs, record)
     return search_and_retrain(trainer, search, epochs, record)
 
 

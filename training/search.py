@@ -15,7 +15,7 @@ from torch import Tensor
 from features.spec.layout import FLOWS
 from features.spec.policy import Search
 from training.autoifs import AutoIFS
-from training.gates import Coefficients, Removal
+from training.gates import Coefficients
 from training.prepare import Inputs
 from training.trainer import (
     Checked,
@@ -93,8 +93,14 @@ def search_and_retrain(trainer: Trainer, search: Search, epochs: int, record: Re
     return retrain(trainer, epochs, record)
 
 
-def freeze_and_retrain(trainer: Trainer, masks: Masks, epochs: int, record: Record) -> Checked:
-    """Train with masks that an earlier night found; nothing is searched."""
+def freeze_and_retrain(
+    trainer: Trainer, search: Search, masks: Masks, epochs: int, record: Record
+) -> Checked:
+    """Train with masks that an earlier night found; nothing is searched.
+
+    The weights get the same warm-up as on a night that searches, so that no night's model is worse
+    for having trained less.
+    """
     model = _autoifs(trainer)
     coefficients = model.coefficients
     if coefficients is None or masks.strength is None:
@@ -102,7 +108,16 @@ def freeze_and_retrain(trainer: Trainer, masks: Masks, epochs: int, record: Reco
     with torch.no_grad():
         coefficients.strength.copy_(torch.tensor(masks.strength))
     record.say("freeze", kept=_kept(coefficients.strength, model))
+    _warm_up(trainer, search, record)
     return retrain(trainer, epochs, record)
+
+
+def train_without_flows(trainer: Trainer, search: Search, epochs: int, record: Record) -> Checked:
+    """Train a model that has no flows for as many steps as AutoIFS's weights get."""
+    _warm_up(trainer, search, record)
+    best = trainer.run("train", epochs * trainer.epoch, linear_decay, seed=3)
+    record.say("train", epochs=epochs, best_step=best.step, validation=best.validation)
+    return best
 
 
 def retrain(trainer: Trainer, epochs: int, record: Record) -> Checked:
@@ -158,13 +173,12 @@ def _autoifs(trainer: Trainer) -> AutoIFS:
 
 
 def _warm_up(trainer: Trainer, search: Search, record: Record) -> State:
-    """Train with every flow kept up to the point that retraining rewinds to."""
-    model = _autoifs(trainer)
+    """Train with the flows as they are up to the point that retraining rewinds to."""
+    model = trainer.model
     steps = round(search.rewind * search.epochs * _epoch(trainer))
-    if isinstance(model.gates, Removal):
-        model.soften()
-    else:
-        model.harden()
+    if isinstance(model, AutoIFS):
+        # Removal gates learn from the start, as in the official recipe; coefficients hold still.
+        model.soften() if model.removal is not None else model.harden()
     if steps:
         looked = trainer.run("warm-up", steps, constant, seed=1, keep="last")
         record.say("warm-up", steps=steps, validation=looked.validation)

@@ -43,8 +43,10 @@ class Judged:
         scenarios, tasks = len(self.layout.scenarios), len(self.layout.tasks)
         filled = np.where(np.isnan(self.labels), 0.0, values)
         place = self.clusters * scenarios + self.scenario
-        columns = [
-            np.bincount(place, weights=filled[:, m], minlength=self.users * scenarios)
+        columns: list[Floats] = [
+            np.bincount(place, weights=filled[:, m], minlength=self.users * scenarios).astype(
+                np.float64
+            )
             for m in range(tasks)
         ]
         return np.stack(columns, axis=1).reshape(self.users, scenarios * tasks)
@@ -61,17 +63,17 @@ def judged(
     Raises:
         ValueError: when shapes disagree or a scenario index is not in the layout.
     """
-    labels = np.asarray(labels, dtype=np.float64)
-    scenario = np.asarray(scenario, dtype=np.int64)
+    known: Floats = np.asarray(labels, dtype=np.float64)
+    where: Ints = np.asarray(scenario, dtype=np.int64)
     clusters = np.unique(np.asarray(users), return_inverse=True)[1].astype(np.int64)
-    if labels.shape != (len(scenario), len(layout.tasks)) or len(clusters) != len(scenario):
+    if known.shape != (len(where), len(layout.tasks)) or len(clusters) != len(where):
         raise ValueError(
-            f"labels {labels.shape}, scenario {scenario.shape} and users {clusters.shape} must be "
+            f"labels {known.shape}, scenario {where.shape} and users {clusters.shape} must be "
             f"[n, {len(layout.tasks)}], [n] and [n]"
         )
-    if len(scenario) and not 0 <= scenario.min() <= scenario.max() < len(layout.scenarios):
+    if len(where) and not 0 <= where.min() <= where.max() < len(layout.scenarios):
         raise ValueError(f"scenario indices must be in 0…{len(layout.scenarios) - 1}")
-    return Judged(labels=labels, scenario=scenario, clusters=clusters, layout=layout)
+    return Judged(labels=known, scenario=where, clusters=clusters, layout=layout)
 
 
 def losses(probabilities: NDArray[np.floating], labels: Floats) -> Floats:

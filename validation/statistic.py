@@ -71,7 +71,8 @@ def auc_statistics(
             continue
         area, parts = auc_influence(scores, positive)
         users = samples.clusters[rows]
-        by_user = np.bincount(users, parts, samples.users) if intervals else np.empty(0)
+        sums = np.bincount(users, parts, samples.users) if intervals else np.empty(0)
+        by_user: Floats = sums.astype(np.float64)
         found[group] = Statistic(value=area, variation=by_user, resampled=False)
     return found
 

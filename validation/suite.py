@@ -1,8 +1,10 @@
 """The audit of a staged day: measured in Spark, judged and documented by Great Expectations."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -60,11 +62,12 @@ def audit(
     Returns:
         The verdict with its findings, and the measures to keep.
     """
-    # Great Expectations takes seconds to import, so whoever needs only the names does not pay.
-    from validation.audit.docs import judge
-
     past = list(history)[-spec.audit.history :]
-    measures = measure(staged, spec, past)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # Great Expectations takes seconds to import: time in which Spark measures.
+        judging = pool.submit(import_module, "validation.audit.docs")
+        measures = measure(staged, spec, past)
+        judge = judging.result().judge
     checks = checks_of(spec, measures, past)
     severities = severities_of(spec)
     verdicts, page = judge(checks, severities, spec.product, day, docs)

@@ -308,5 +308,6 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> str:
 
 def _columns(spec: Spec) -> list[str]:
     features = spec.features
-    plain = [item.column for item in (*features.ids, *features.categories, *features.numbers)]
-    return [*plain, *(column for entity in spec.entities for column in entity)]
+    categories = [item.column for item in (*features.ids, *features.categories)]
+    numbers = [item.column for item in features.numbers]
+    return [*categories, *numbers, *(column for entity in spec.entities for column in entity)]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +72,17 @@ def end_sessions(leaders: Sequence[int]) -> None:
     everyone = members(leaders)
     for pid in everyone:
         _signal(pid, signal.SIGTERM)
-    deadline = time.monotonic() + GRACE
-    while time.monotonic() < deadline and any(runs(pid) for pid in everyone):
-        time.sleep(0.1)
-    for pid in {*everyone, *members(leaders)}:
+    _await_end(everyone)
+    left = {*everyone, *members(leaders)}
+    for pid in left:
         _signal(pid, signal.SIGKILL)
+    _await_end(left)  # the kernel takes a moment
+
+
+def _await_end(pids: Iterable[int]) -> None:
+    deadline = time.monotonic() + GRACE
+    while time.monotonic() < deadline and any(runs(pid) for pid in pids):
+        time.sleep(0.1)
 
 
 def members(leaders: Sequence[int]) -> list[int]:

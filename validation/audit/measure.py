@@ -73,41 +73,36 @@ def expected_types(spec: Spec) -> dict[str, str]:
 
 def _sums(spec: Spec, layout: Layout) -> list[Column]:
     """Return the aggregates of one scenario's rows."""
-    found = []
+    found = {}
     for task in layout.tasks:
-        label = F.col(f"label_{task}")
-        found += [
-            F.count(label).alias(f"known {task}"),
-            F.count_if(label).alias(f"positives {task}"),
-            F.count_if(_immature_mismatch(spec, task)).alias(f"maturity {task}"),
-        ]
+        found[f"known {task}"] = f"count(label_{task})"
+        found[f"positives {task}"] = f"count_if(label_{task})"
+        found[f"maturity {task}"] = f"count_if({_maturity_broken(spec, task)})"
     for column in layout.columns:
-        found.append(F.count_if(_is_null(column)).alias(f"nulls {column.name}"))
+        found[f"nulls {column.name}"] = f"count_if({_is_null(column)})"
     for column in layout.of("number"):
-        found.append(F.count_if(_out_of_range(column)).alias(f"range {column.name}"))
-    return found
+        found[f"range {column.name}"] = f"count_if({_out_of_range(column)})"
+    # As text: hundreds of aggregates built call by call take seconds.
+    return [F.expr(sql).alias(name) for name, sql in found.items()]
 
 
-def _immature_mismatch(spec: Spec, task: str) -> Column:
-    """Return whether a row's label is known although its window is open, or the other way round."""
-    having = [scenario for scenario in spec.scenarios.names if spec.has(scenario, task)]
-    closed = F.col("scenario").isin(having)
+def _maturity_broken(spec: Spec, task: str) -> str:
+    """Return whether a label is known though its window was open, or not though it had closed."""
+    having = [f"'{scenario}'" for scenario in spec.scenarios.names if spec.has(scenario, task)]
+    closed = f"scenario IN ({', '.join(having)})" if having else "false"
     window = spec.tasks[task].window
     if window > timedelta(0):
-        read_until = F.to_utc_timestamp(F.date_add(F.to_date("as_of"), 1), spec.timezone)
-        closes = F.col("event_time") + F.expr(f"INTERVAL {int(window.total_seconds())} SECONDS")
-        closed &= closes <= read_until
-    closed = F.coalesce(closed, F.lit(False))
-    known = F.col(f"label_{task}").isNotNull()
-    said = F.coalesce(f"mature_{task}", F.lit(False))
-    return (known != closed) | (said != closed)
+        read_until = f"to_utc_timestamp(date_add(to_date(as_of), 1), '{spec.timezone}')"
+        seconds = int(window.total_seconds())
+        closed += f" AND event_time + INTERVAL {seconds} SECONDS <= {read_until}"
+    closed = f"coalesce({closed}, false)"
+    known = f"(label_{task} IS NOT NULL)"
+    return f"{known} != {closed} OR coalesce(mature_{task}, false) != {closed}"
 
 
-def _is_null(column: Feature) -> Column:
-    value = F.col(column.name)
-    if column.kind == "multi":
-        return value.isNull() | (F.size(value) == 0)
-    return value.isNull()
+def _is_null(column: Feature) -> str:
+    name = f"`{column.name}`"
+    return f"{name} IS NULL OR size({name}) = 0" if column.kind == "multi" else f"{name} IS NULL"
 
 
 def range_of(column: Feature) -> tuple[float | None, float | None]:
@@ -124,15 +119,13 @@ def range_of(column: Feature) -> tuple[float | None, float | None]:
     return None, None
 
 
-def _out_of_range(column: Feature) -> Column:
-    value = F.col(column.name)
+def _out_of_range(column: Feature) -> str:
+    value = f"`{column.name}`"
     low, high = range_of(column)
-    outside = F.isnan(value) | (F.abs(value) == float("inf"))
-    if low is not None:
-        outside |= value < low
-    if high is not None:
-        outside |= value > high
-    return outside
+    outside = [f"isnan({value})", f"abs({value}) = double('infinity')"]
+    outside += [] if low is None else [f"{value} < {low}D"]
+    outside += [] if high is None else [f"{value} > {high}D"]
+    return " OR ".join(outside)
 
 
 def _of_groups(groups: Iterable[Row], spec: Spec, layout: Layout) -> Measures:
@@ -189,7 +182,7 @@ def _token_shares(
         before = frequent_tokens(column.name, history)
         kept |= (F.col("feature") == column.name) & F.col("token").isin(before)
     ranked = counts.withColumn("rank", F.row_number().over(order)).where(kept)
-    for row in ranked.orderBy("feature", "rank").collect():
+    for row in sorted(ranked.collect(), key=lambda row: row["rank"]):
         shares[row["feature"]][row["token"]] = round(row["count"] / rows, 6)
     return shares
 

@@ -137,7 +137,7 @@ def test_flows_are_frozen_until_the_next_search_and_flips_are_counted_then(
     stages = json.loads(
         (home.work("shop", date(2026, 3, 6)) / "train/challenger/history.json").read_text()
     )["stages"]
-    assert [stage["stage"] for stage in stages] == ["freeze", "retrain"]
+    assert [stage["stage"] for stage in stages] == ["freeze", "warm-up", "retrain"]
     masks = [
         json.loads((home.work("shop", d) / "train/challenger/masks.json").read_text())["strength"]
         for d in (date(2026, 3, 5), date(2026, 3, 6))

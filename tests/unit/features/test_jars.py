@@ -53,7 +53,7 @@ def test_another_jar_than_the_pinned_one_is_refused(mirror: Path, tmp_path: Path
 
 def test_an_unreachable_repository_is_one_sentence(mirror: Path, tmp_path: Path) -> None:
     mirror.unlink()
-    with pytest.raises(ServiceError, match="delta-storage-4.4.0.jar.*AUTOIFS_IVYSETTINGS"):
+    with pytest.raises(ServiceError, match=r"delta-storage-4.4.0.jar.*AUTOIFS_IVYSETTINGS"):
         jars.delta_jars(tmp_path / "cache")
 
 

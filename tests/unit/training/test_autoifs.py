@@ -133,6 +133,14 @@ def test_a_rows_prediction_does_not_depend_on_the_rows_beside_it(architecture, i
     assert torch.allclose(together, alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("form", ["additive", "official"])
+def test_instance_gates_look_at_the_embeddings_without_training_them(architecture, inputs, form):
+    model = shaken(build(architecture(form=form, gates="instance"), 1))
+    model.parts(inputs())[2].sum().backward()
+    touched = {name for name, one in model.named_parameters() if one.grad is not None}
+    assert touched == {name for name, _ in model.named_parameters() if name.startswith("gates.")}
+
+
 def test_the_shared_bottom_reads_the_head_of_the_rows_scenario(architecture, inputs):
     model, rows = build(architecture(kind="shared_bottom"), 1), inputs(30)
     assert isinstance(model, SharedBottom)

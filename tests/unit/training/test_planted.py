@@ -68,13 +68,15 @@ def test_masks_that_were_found_beat_random_masks_of_the_same_sparsity(architectu
         given = settings(TASKS, batch=256, learning_rate=2e-3, ema=0.99)
         return Trainer(build(a, 1), train, validate, given)
 
+    search = Search(epochs=8)
+
     def worth(strength: torch.Tensor) -> float:
         one = trainer()
-        freeze_and_retrain(one, Masks(strength=strength.tolist(), shrink=None), 4, Record())
+        freeze_and_retrain(one, search, Masks(strength=strength.tolist(), shrink=None), 4, Record())
         return pooled_log_loss(predict(one.model, test.inputs), test.labels)
 
     searching = trainer()
-    search_and_retrain(searching, Search(epochs=8), 1, Record())
+    search_and_retrain(searching, search, 1, Record())
     found = torch.tensor(masks_of(searching.model).strength)
     assert 0.2 < (found == 0).float().mean() < 0.6
     random = [worth(shuffled(found, other)) for other in range(2)]

@@ -10,6 +10,7 @@ from training.search import (
     masks_of,
     prune,
     search_and_retrain,
+    train_without_flows,
 )
 from training.trainer import Trainer
 from training.zoo import build
@@ -74,16 +75,28 @@ def test_without_a_price_every_flow_stays_whole(trainer):
     assert (one.model.coefficients.strength == 1).all()
 
 
-def test_retraining_starts_from_the_rewound_weights(trainer):
-    record = searched(trainer())
-    warm, rewound = (
-        next(s for s in record.stages if s["stage"] == name) for name in ("warm-up", "rewind")
-    )
-    assert rewound["validation"] != warm["validation"], "masks changed what the weights say"
-    whole = searched(trainer(), shrink=(0.0,))
-    back = next(s for s in whole.stages if s["stage"] == "rewind")
-    kept = next(s for s in whole.stages if s["stage"] == "warm-up")
-    assert back["validation"] == pytest.approx(kept["validation"], abs=0.1)
+@pytest.mark.parametrize(("form", "gates"), [("additive", "table"), ("official", "instance")])
+def test_retraining_starts_from_the_weights_of_the_warm_up_and_the_gates_of_the_search(
+    trainer, monkeypatch, form, gates
+):
+    one = trainer(form=form, gates=gates)
+    run, states = one.run, {}
+
+    def watched(stage, *given, **named):
+        states[f"before {stage}"] = one.state()
+        looked = run(stage, *given, **named)
+        states[f"after {stage}"] = one.state()
+        return looked
+
+    monkeypatch.setattr(one, "run", watched)
+    searched(one, shrink=(2.7,))
+    warm, start = states["after warm-up"], states["before retrain"]
+    names = [name for name in warm if not name.startswith("gates.")]
+    assert all(torch.equal(warm[name], start[name]) for name in names)
+    found = states["after search" if form == "official" else "after anneal 2.7"]
+    gate_names = [name for name in warm if name.startswith("gates.")]
+    assert all(torch.equal(found[name], start[name]) for name in gate_names)
+    assert any(not torch.equal(warm[name], start[name]) for name in gate_names)
 
 
 @pytest.mark.parametrize(
@@ -138,10 +151,24 @@ def test_frozen_masks_are_trained_with_and_nothing_is_searched(trainer):
     strength[0, 0, 1:] = 0
     strength[1, 1, 2] = 0.25
     one, record = trainer(), Record()
-    freeze_and_retrain(one, Masks(strength=strength.tolist(), shrink=1.0), 2, record)
-    assert [stage["stage"] for stage in record.stages] == ["freeze", "retrain"]
+    freeze_and_retrain(one, Search(), Masks(strength=strength.tolist(), shrink=1.0), 2, record)
+    assert [stage["stage"] for stage in record.stages] == ["freeze", "warm-up", "retrain"]
     assert torch.equal(one.model.coefficients.strength, strength)
-    assert {look.stage for look in one.history} == {"retrain"}
+    assert {look.stage for look in one.history} == {"warm-up", "retrain"}
+
+
+def test_frozen_nights_and_the_baseline_train_as_many_steps_as_a_night_that_searches(trainer):
+    def final_steps(one: Trainer) -> int:
+        stages = ("warm-up", "retrain", "train")
+        last = {look.stage: look.steps for look in one.history if look.stage in stages}
+        return sum(last.values())
+
+    searching, frozen, baseline = trainer(), trainer(), trainer(kind="shared_bottom")
+    search, whole = Search(), torch.ones(3, 2, 4).tolist()
+    search_and_retrain(searching, search, 2, Record())
+    freeze_and_retrain(frozen, search, Masks(strength=whole, shrink=None), 2, Record())
+    train_without_flows(baseline, search, 2, Record())
+    assert final_steps(searching) == final_steps(frozen) == final_steps(baseline) > 0
 
 
 def test_the_search_is_the_same_to_the_bit_under_the_same_seed(trainer):

@@ -70,7 +70,9 @@ def test_the_same_seed_trains_the_same_weights_to_the_bit(architecture, examples
         trainer.run("train", 25, linear_decay)
         return trainer.state()
 
-    first, second, other = train(1), train(1), train(2)
+    first = train(1)
+    torch.rand(7)  # whoever draws in between changes nothing
+    second, other = train(1), train(2)
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)
 

@@ -1,0 +1,274 @@
+"""Days from raw files to published, encoded samples, through the jobs themselves."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from features.errors import AuditError, LakeError
+from features.lake import Lake
+from features.spec.load import parse_spec
+from features.spec.model import Spec
+from jobs import samples
+from jobs.home import Home
+from tests.conftest import cache
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+pytestmark = pytest.mark.spark
+
+FIRST = date(2026, 1, 1)
+TEXT = """
+product: shop
+sources:
+  views: {path: "views/{ds}.csv", time: {column: at}, late: 1d}
+  sales: {path: "sales/{ds}.csv", time: {column: at}, late: 1d}
+  items: {path: items.csv, key: item_id}
+impression: {source: views, key: view_id, user: user_id}
+scenarios: {column: place, values: {feed: feed, search: search}, other: history}
+tasks:
+  click: {label: clicked = 1}
+  sale: {source: sales, on: [user_id, item_id], window: 2d}
+features:
+  categories: [device, items.colour, {column: items.tags, multi: true, separator: "|"}]
+  numbers: [price]
+  rates: [{of: [click, sale], by: [user_id, items.colour], days: [1, all]}]
+rules: [{id: negative-price, reject: price < 0}]
+"""
+VIEWS = "view_id,user_id,item_id,place,device,price,at,clicked"
+SALES = "user_id,item_id,at"
+
+
+def at(day: date, hour: int, minute: int = 0) -> int:
+    return round(
+        datetime(day.year, day.month, day.day, hour, minute, tzinfo=UTC).timestamp() * 1000
+    )
+
+
+def view(day: date, number: int, **cells: object) -> str:
+    row = {
+        "view_id": f"{day}-{number}",
+        "user_id": f"u{number % 5}",
+        "item_id": f"i{number % 3}",
+        "place": ("feed", "search")[number % 2],
+        "device": "phone",
+        "price": 1 + number,
+        "at": at(day, 1, number),
+        "clicked": int(number % 3 == 0),
+        **cells,
+    }
+    return ",".join("" if value is None else str(value) for value in row.values())
+
+
+@dataclass(frozen=True)
+class Shop:
+    spec: Spec
+    lake: Lake
+    home: Home
+    source: Path
+
+    @property
+    def places(self) -> dict[str, Any]:
+        return {
+            "spec": self.spec,
+            "spec_file_name": "shop.yaml",
+            "lake": self.lake,
+            "home": self.home,
+            "source": self.source,
+        }
+
+    def write(self, day: date, views: list[str], sales: list[str]) -> None:
+        for name, header, lines in (("views", VIEWS, views), ("sales", SALES, sales)):
+            path = self.source / name / f"{day}.csv"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("\n".join([header, *lines, ""]))
+
+    def files(self, table: str, day: date) -> set[str]:
+        return {uri for uri in self.lake.open(table).file_uris() if f"ds={day}" in uri}
+
+    def rows(self, table: str, day: date) -> list[dict[str, Any]]:
+        opened = self.lake.open(table).to_pyarrow_table(partitions=[("ds", "=", str(day))])
+        found: list[dict[str, Any]] = opened.to_pylist()
+        return found
+
+
+def days(count: int) -> list[date]:
+    return [FIRST + timedelta(days=n) for n in range(count)]
+
+
+@pytest.fixture(scope="module")
+def shop(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Four days of raw files, and the first two published on their own nights."""
+    root = tmp_path_factory.mktemp("shop")
+    home = Home(root=root, cache=cache())
+    made = Shop(parse_spec(TEXT, "shop.yaml"), Lake(str(root / "lake"), "shop"), home, root / "raw")
+    one, two, three, _ = days(4)
+    for day in days(4):
+        plain = [view(day, number) for number in range(30)]
+        odd = [
+            view(day, 0),
+            view(day, 1, price=99),
+            view(day, 40, price=-1),
+            view(day, 41, place="moon"),
+            view(day, 42, user_id=None),
+        ]
+        made.write(day, plain + odd, [])
+    made.write(
+        two, [view(two, n) for n in range(30)], [f"u0,i0,{at(two, 9)}", f"u1,i1,{at(one, 9)}"]
+    )
+    made.write(three, [view(three, n) for n in range(30)], [f"u2,i2,{at(two, 9)}"])
+    (made.source / "items.csv").write_text("item_id,colour,tags\ni0,red,a|b\ni1,blue,\n")
+    for day in (one, two):
+        samples.run(**made.places, first=day, last=day)
+    return made
+
+
+def labels(shop: Shop, day: date) -> dict[str, tuple[bool | None, bool]]:
+    return {
+        row["sample_id"].rpartition("-")[2]: (row["label_sale"], row["mature_sale"])
+        for row in shop.rows("samples", day)
+    }
+
+
+def test_every_raw_row_is_a_sample_quarantined_or_history(shop: Shop) -> None:
+    said = shop.lake.commit_of("samples", FIRST)
+    assert said is not None
+    assert (said["input"], said["rows"], said["refused"], said["history"]) == (35, 30, 4, 1)
+    assert len(shop.rows("samples", FIRST)) == 30
+    broken = {tuple(row["rules"]): row["sample_id"] for row in shop.rows("quarantine", FIRST)}
+    assert broken == {
+        ("duplicate-row",): "2026-01-01-0",
+        ("duplicate-key",): "2026-01-01-1",
+        ("negative-price",): "2026-01-01-40",
+        ("null-key",): "2026-01-01-42",
+    }
+
+
+def test_samples_carry_typed_features_of_their_tables_and_their_lineage(shop: Shop) -> None:
+    rows = {row["sample_id"]: row for row in shop.rows("samples", FIRST)}
+    first, second, third = (rows[f"2026-01-01-{n}"] for n in range(3))
+    assert (first["c_items_colour"], first["m_items_tags"]) == ("red", ["a", "b"])
+    assert (second["c_items_colour"], second["m_items_tags"]) == ("blue", None)
+    assert (third["c_items_colour"], third["m_items_tags"]) == (None, None)
+    assert (first["n_price"], first["user"], first["scenario"]) == (1.0, "u0", "feed")
+    assert (first["label_click"], first["mature_click"]) == (True, True)
+    assert (first["source_file"], first["as_of"]) == ("2026-01-01.csv", "2026-01-01")
+
+
+def test_the_first_day_has_no_history_and_the_second_only_the_first(shop: Shop) -> None:
+    first, second = shop.rows("samples", FIRST), shop.rows("samples", days(2)[1])
+    assert {row["n_count_user_id_all"] for row in first} == {0.0}
+    # 30 samples of 5 users, and one row of another place that counts as history: u1's.
+    counted = {row["user"]: row["n_count_user_id_all"] for row in second}
+    assert counted == {"u0": 6.0, "u1": 7.0, "u2": 6.0, "u3": 6.0, "u4": 6.0}
+
+
+def test_a_sale_is_counted_on_the_day_it_happened_for_the_impression_it_belongs_to(
+    shop: Shop,
+) -> None:
+    counts = {(r["entity"], r["key"]): r for r in shop.rows("counts", days(2)[1])}
+    # u0 bought i0 on the second day; u1's late row tells of a sale on the first.
+    assert counts["", ""]["n_sale"] == 1
+    assert counts["user_id", "u0"]["n_sale"] == 1
+    assert counts["items.colour", "red"]["n_sale"] == 1
+    assert counts["user_id", "u1"]["n_sale"] == 0
+
+
+def test_an_up_to_date_day_is_skipped_without_starting_spark(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("Spark was started")
+
+    monkeypatch.setattr("features.session.spark_session", refuse)
+    result = samples.run(**shop.places, first=FIRST, last=FIRST)
+    assert (result["built"], result["skipped"], result["rows"]) == (0, 1, 30)
+
+
+def test_building_again_gives_the_same_content(shop: Shop) -> None:
+    before = shop.lake.commit_of("samples", FIRST)
+    again = samples.run(**shop.places, first=FIRST, last=FIRST, force=True)["days"][0]
+    assert before is not None
+    assert again["content_hash"] == before["content_hash"]
+
+
+def test_show_tells_of_a_published_day(shop: Shop) -> None:
+    shown = samples.show(spec=shop.spec, lake=shop.lake, day=FIRST)
+    assert (shown["rows"], shown["as_of"]) == (30, "2026-01-01")
+    assert shown["labels"]["feed"]["click"] == {"positives": 5, "negatives": 10, "unknown": 0}
+    assert shown["labels"]["feed"]["sale"] == {"positives": 0, "negatives": 0, "unknown": 15}
+    assert shown["quarantined"]["duplicate-row"] == 1
+    json.dumps(shown)
+
+
+def test_a_night_restates_the_day_whose_window_closes_and_moves_no_other_file(
+    shop: Shop,
+) -> None:
+    one, two, three, _ = days(4)
+    assert set(labels(shop, one).values()) == {(None, False)}
+    kept = {table: shop.files(table, two) for table in ("samples", "encoded", "counts")}
+    counts = shop.files("counts", one)
+
+    result = samples.night(**shop.places, day=three)
+
+    assert [day["ds"] for day in result["days"]] == [str(three), str(one)]
+    found = labels(shop, one)
+    # u1's sale of i1 at nine belongs to its latest impression before, number 16 at 01:16.
+    assert {number for number, label in found.items() if label == (True, True)} == {"16"}
+    assert all(mature for _, mature in found.values())
+    assert {table: shop.files(table, two) for table in kept} == kept
+    assert shop.files("counts", one) == counts, "what had arrived by then never changes"
+
+
+def test_as_of_never_goes_back(shop: Shop) -> None:
+    before = shop.lake.commit_of("samples", FIRST)
+    result = samples.run(**shop.places, first=FIRST, last=FIRST, as_of=FIRST)
+    assert before is not None
+    assert result["days"][0]["skipped"]
+    assert result["days"][0]["as_of"] == before["as_of"] == "2026-01-03"
+
+
+def test_a_failed_audit_says_why_and_leaves_what_was_published(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = shop.files("samples", FIRST)
+    monkeypatch.setattr("validation.suite.audit", judged(passed=False))
+    with pytest.raises(AuditError, match=r"2026-01-01 is not published: volume: too few rows"):
+        samples.run(**shop.places, first=FIRST, last=FIRST, force=True)
+    assert shop.files("samples", FIRST) == before
+
+
+def test_the_steps_one_by_one_do_what_the_run_does(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    day = days(4)[3]
+    with pytest.raises(LakeError, match="nothing is staged for 2026-01-04"):
+        samples.audit(**shop.places, day=day)
+    built = samples.build(**shop.places, day=day)
+    with pytest.raises(AuditError, match="was not audited"):
+        samples.publish(**shop.places, day=day)
+    samples.audit(**shop.places, day=day)
+    assert str(day) not in shop.lake.days("samples")
+    published = samples.publish(**shop.places, day=day)
+    assert published["content_hash"] == built["content_hash"]
+    assert len(shop.rows("encoded", day)) == built["rows"]
+    assert samples.run(**shop.places, first=day, last=day)["skipped"] == 1
+
+
+def judged(*, passed: bool) -> Callable[..., Any]:
+    """Return an audit with that verdict."""
+    from validation.suite import AuditResult, Finding
+
+    finding = Finding(
+        check="volume", severity="stop", subject="samples", value=1.0, message="too few rows"
+    )
+
+    def audit(*_: object) -> AuditResult:
+        return AuditResult(passed=passed, findings=(finding,), docs=Path("x.html"), measures={})
+
+    return audit
