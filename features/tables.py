@@ -24,7 +24,14 @@ column mapping, no v2 checkpoints), and CHECK constraints for writers."""
 
 _Kind = PrimitiveType | ArrayType
 
-_FULL = ("No space left", "Permission denied", "Read-only file system", "Mkdirs failed")
+_FULL = (
+    "No space left",
+    "Disk quota exceeded",
+    "Permission denied",
+    "Read-only file system",
+    "Mkdirs failed",
+    "not a directory",
+)
 _RACES = (
     "ConcurrentAppend",
     "ConcurrentDelete",

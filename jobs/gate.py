@@ -46,7 +46,7 @@ def gate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
     decision = _decide(spec, registry, version, evaluated, home)
     promote = decision.promote and not spec.gate.approval
     if promote:
-        registry.promote(version, expect=in_use)
+        registry.promote(version, expect=in_use or "none")
     return {
         **decision.to_json(),
         "verdict": "waiting" if decision.promote and not promote else decision.verdict,

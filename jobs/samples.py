@@ -1,5 +1,6 @@
 """The jobs of the DAG ``samples``: build, audit, publish and encode days; look at one."""
 
+import hashlib
 import logging
 import time
 import uuid
@@ -10,6 +11,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import tables
@@ -185,6 +187,7 @@ def show(*, spec: Spec, lake: Lake, day: date) -> Result:
     return {
         "ds": day.isoformat(),
         **{key: said.get(key) for key in ("rows", "content_hash", "as_of", "run_id", "version")},
+        "encoded_hash": _encoded_hash(lake, day),
         "labels": _labels(spec, lake, day),
         "quarantined": _quarantined(lake, day),
     }
@@ -400,6 +403,16 @@ def _summary(days: list[Result]) -> Result:
         "skipped": sum(day["skipped"] for day in days),
         "steps": {name: round(seconds, 3) for name, seconds in steps.items()},
     }
+
+
+def _encoded_hash(lake: Lake, day: date) -> str:
+    """Return a hash of the day's encoded rows, whatever the order they lie in."""
+    table = lake.open("encoded").to_pyarrow_table(filters=[("ds", "=", day.isoformat())])
+    ordered = table.sort_by("sample_id").combine_chunks()
+    written = pa.BufferOutputStream()
+    with pa.ipc.new_stream(written, ordered.schema) as stream:
+        stream.write_table(ordered)
+    return hashlib.sha256(written.getvalue()).hexdigest()[:32]
 
 
 def _labels(spec: Spec, lake: Lake, day: date) -> dict[str, dict[str, dict[str, int]]]:

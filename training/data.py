@@ -113,7 +113,7 @@ def read_days(lake: Lake, layout: Layout, days: Sequence[date], version: int) ->
     found = {str(day) for day in np.unique(dataset.ds)}
     for day in wanted:
         if day not in found:
-            raise TrainingError(f"encoded has no row of {day}; build it: autoifs encode --ds {day}")
+            raise TrainingError(f"encoded has no row of {day}; build it: autoifs backfill")
     return dataset
 
 
@@ -158,7 +158,7 @@ def check_vocabulary(dataset: Dataset, sizes: Mapping[str, int]) -> None:
         if highest >= sizes[name]:
             raise TrainingError(
                 f"encoded.{name} holds index {highest} and the vocabulary ends at "
-                f"{sizes[name] - 1}; encode these days again: autoifs encode"
+                f"{sizes[name] - 1}; build these days again: autoifs samples run --force"
             )
 
 
@@ -239,7 +239,8 @@ def _scenarios(rows: pa.Table, layout: Layout) -> NDArray[np.int64]:
     if len(scenario) and not (scenario.min() >= 0 and scenario.max() < len(layout.scenarios)):
         raise TrainingError(
             f"encoded.scenario holds indices {scenario.min()} to {scenario.max()} and the spec has "
-            f"{len(layout.scenarios)} scenarios; encode these days again: autoifs encode"
+            f"{len(layout.scenarios)} scenarios; build these days again: "
+            "autoifs samples run --force"
         )
     return scenario
 

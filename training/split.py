@@ -60,7 +60,8 @@ def _window(night: date, counts: LabelCounts, window: int) -> list[date]:
     held = sorted(day for day in counts if first_wanted <= day <= night)
     if night not in held:
         raise TrainingError(
-            f"encoded has no day {night}; build it first: autoifs samples run, then autoifs encode"
+            f"encoded has no day {night}; build it first: "
+            f"autoifs samples run --from {night} --to {night}"
         )
     for day in span(held[0], night):
         if day not in counts:

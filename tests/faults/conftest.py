@@ -61,8 +61,12 @@ class Shop:
 
     def run(self, *words: str, **environment: str) -> Outcome:
         """Run ``autoifs`` on this product and return how it ended."""
+        return self.run_bare(*words, "--spec", str(self.spec), **environment)
+
+    def run_bare(self, *words: str, **environment: str) -> Outcome:
+        """Run ``autoifs`` as it is and return how it ended."""
         done = subprocess.run(
-            [sys.executable, "-m", "jobs", *words, "--spec", str(self.spec)],
+            [sys.executable, "-m", "jobs", *words],
             env={**self.environment, **environment},
             capture_output=True,
             text=True,

@@ -147,7 +147,7 @@ def test_a_port_that_is_taken_is_named(shop: Shop) -> None:
         taken.listen()
         port = str(taken.getsockname()[1])
 
-        outcome = shop.run("up", "--port", port)
+        outcome = shop.run_bare("up", "--port", port)
 
     assert_one_sentence(outcome, [port, "taken"])
 
