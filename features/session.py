@@ -37,7 +37,10 @@ _MEANING = {
 }
 _SPEED = {
     "spark.sql.autoBroadcastJoinThreshold": "32m",
+    # Every query writes its plan down for a page that is not served: a seventh of a small day.
+    "spark.sql.ui.explainMode": "simple",
     "spark.sql.maxPlanStringLength": "1000",
+    "spark.sql.debug.maxToStringFields": "5",
     # On, every call on a Column asks Python's stack and the JVM where it is: plans of hundreds of
     # columns then take three times as long to write down.
     "spark.python.sql.dataFrameDebugging.enabled": "false",

@@ -70,7 +70,7 @@ class Shop:
             env={**self.environment, **environment},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=900,
             cwd=self.folder,
         )
         lines = done.stdout.splitlines()

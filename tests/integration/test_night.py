@@ -15,7 +15,7 @@ import pytest
 from features.lake import Lake
 from tests.conftest import cache
 
-pytestmark = [pytest.mark.slow, pytest.mark.spark, pytest.mark.airflow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.spark, pytest.mark.airflow, pytest.mark.timeout(1800)]
 
 HISTORY = ("2026-01-01", "2026-01-06")
 FIRST, SECOND = "2026-01-07", "2026-01-08"
@@ -35,7 +35,7 @@ class Market:
             env=place,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=1500,
         )
         assert done.returncode == 0, done.stderr[-4000:]
         said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
