@@ -5,7 +5,9 @@ input with one sentence and a non-zero exit. Heavy rooms are imported by the com
 them, so that ``autoifs --help`` stays quick.
 """
 
+import atexit
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -506,6 +508,18 @@ def spec_schema(debug: Debug = False) -> None:
 
 
 def main() -> None:
-    """Run the command line."""
+    """Run the command line and end the process with its status.
+
+    Python's own shutdown is left out: now and then it meets Arrow's I/O threads at work and aborts
+    a command that has done all it had to do. What asked to be called at the end is called.
+    """
     os.environ.setdefault("COLUMNS", "120")  # a help text that fits a log
-    app()
+    status: object = 0
+    try:
+        app()
+    except SystemExit as ended:
+        status = ended.code
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))

@@ -1,6 +1,8 @@
 """Fixtures that rooms share: one Spark session for all tests, an empty lake, the real data."""
 
+import atexit
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+_STATUS = pytest.StashKey[int]()
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +48,19 @@ def cache() -> Path:
     """The cache of jars that this run shares with the product."""
     home = Path(os.environ.get("AUTOIFS_HOME", CHECKOUT / ".autoifs"))
     return Path(os.environ.get("AUTOIFS_CACHE", home / "cache"))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remember how the run ended, for the last hook."""
+    session.config.stash[_STATUS] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process here, as ``autoifs`` does: Python's own shutdown may meet Arrow's threads."""
+    if _STATUS not in config.stash:
+        return
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(config.stash[_STATUS])
