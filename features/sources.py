@@ -94,7 +94,12 @@ def rows_of(events: DataFrame, spec: Spec, name: str, day: date) -> DataFrame:
     The latter (no readable day, or a day the stream's lateness does not reach) are part of the
     day's input, so that row rules can name them; nothing vanishes between files.
     """
-    return events.where((F.col(DAY) == day.isoformat()) | stray(spec.sources[name], day))
+    return events.where(belongs(spec.sources[name], day))
+
+
+def belongs(source: Source, day: date) -> Column:
+    """Return whether a row is one of those that ``rows_of`` returns."""
+    return (F.col(DAY) == day.isoformat()) | stray(source, day)
 
 
 def stray(source: Source, day: date) -> Column:

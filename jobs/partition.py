@@ -3,7 +3,7 @@
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from features.fingerprint import counts_fingerprint
 from features.lake import Lake
 from features.raw import Raw, number_tallies, refuse_wordy
 from features.settle import settle
-from features.sources import ARRIVED, DAY, TIME, explained, missing_day, rows_of
+from features.sources import ARRIVED, DAY, TIME, belongs, explained, missing_day
 from features.spec import Spec
 from jobs.home import Home
 from jobs.timing import Stopwatch
@@ -169,8 +169,11 @@ def _checked(shop: Shop, found: Arrivals) -> DataFrame:
     spec, name = shop.spec, shop.spec.impression.source
     events = shop.raw.events(name, found)
     samples.check_expressions(events, spec, shop.spec_file)
-    mine = rows_of(events, spec, name, found.day)
-    return rows.check(samples.identify(mine, spec), spec, found.day)
+    mine = belongs(spec.log, found.day)
+    # Where a column declares the day, an event can be logged under two: the earlier one keeps it.
+    yesterday = F.col(DAY) == (found.day - timedelta(days=1)).isoformat()
+    near = events.where(mine | yesterday if spec.log.day else mine)
+    return rows.check(samples.identify(near, spec), spec, found.day).where(mine)
 
 
 def _census(shop: Shop, found: Arrivals, checked: DataFrame) -> Census:

@@ -418,7 +418,7 @@ def _encoded_hash(lake: Lake, day: date) -> str:
 def _labels(spec: Spec, lake: Lake, day: date) -> dict[str, dict[str, dict[str, int]]]:
     columns = ["scenario", *(f"label_{task}" for task in spec.tasks)]
     table = lake.open("samples").to_pyarrow_table(
-        partitions=[("ds", "=", day.isoformat())], columns=columns
+        filters=[("ds", "=", day.isoformat())], columns=columns
     )
     found: dict[str, dict[str, dict[str, int]]] = {}
     for scenario in spec.scenarios.names:
@@ -437,7 +437,7 @@ def _labels(spec: Spec, lake: Lake, day: date) -> dict[str, dict[str, dict[str, 
 
 def _quarantined(lake: Lake, day: date) -> dict[str, int]:
     table = lake.open("quarantine").to_pyarrow_table(
-        partitions=[("ds", "=", day.isoformat())], columns=["rules"]
+        filters=[("ds", "=", day.isoformat())], columns=["rules"]
     )
     counted = pc.value_counts(pc.list_flatten(table["rules"])).to_pylist()
     return dict(sorted((entry["values"], entry["counts"]) for entry in counted))

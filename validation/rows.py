@@ -35,7 +35,8 @@ def check(impressions: DataFrame, spec: Spec, day: date | None = None) -> DataFr
 
     Of rows with one key on one day, the first stays: good ones before broken ones, then by the
     day of arrival, time, file and content. A row that arrives later never displaces another, and
-    the order of partitions plays no part.
+    the order of partitions plays no part. Where a column declares the day, one event can be logged
+    under two days: of all rows given with its key the earliest day's stays.
 
     Args:
         impressions: rows after ``features.samples.identify``.
@@ -44,9 +45,10 @@ def check(impressions: DataFrame, spec: Spec, day: date | None = None) -> DataFr
     """
     own = impressions.withColumn(_OWN, _own_rules(impressions, spec, day))
     hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
-    order = [F.size(_OWN) > 0, *map(F.col, (ARRIVED, TIME, FILE, _CONTENT))]
-    turn = F.row_number().over(Window.partitionBy(DAY, ID).orderBy(*order))
-    repeat = F.row_number().over(Window.partitionBy(DAY, ID, _CONTENT).orderBy(*order))
+    order = [F.size(_OWN) > 0, *map(F.col, (DAY, ARRIVED, TIME, FILE, _CONTENT))]
+    key = [ID] if spec.log.day else [DAY, ID]
+    turn = F.row_number().over(Window.partitionBy(*key).orderBy(*order))
+    repeat = F.row_number().over(Window.partitionBy(*key, _CONTENT).orderBy(*order))
     ranked = hashed.withColumn(_TURN, turn).withColumn(_REPEAT, repeat)
     doubled = F.when(
         F.col(ID).isNotNull() & (F.col(_TURN) > 1),

@@ -16,7 +16,7 @@ from tests.conftest import cache
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-pytestmark = [pytest.mark.spark, pytest.mark.realdata, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.realdata, pytest.mark.long, pytest.mark.timeout(1500)]
 
 
 def test_every_repeated_row_of_the_published_log_is_in_quarantine_and_no_row_is_lost(

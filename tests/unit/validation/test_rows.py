@@ -152,6 +152,18 @@ def test_what_arrives_later_never_displaces_a_row_and_a_broken_one_never_a_good_
     }
 
 
+def test_an_event_logged_under_two_declared_days_stays_on_the_earlier(
+    spark: "SparkSession",
+) -> None:
+    text = TEXT.replace("late: 1d", "late: 1d, day: {column: day}").replace("OTHER", "history")
+    rows: list[dict[str, Any]] = [{"_day": "2026-01-04", "price": "9"}, {"_file": "own"}]
+    found = checked(spark, rows, parse_spec(text, "shop.yaml")).collect()
+    assert {row._day: row._rules for row in found} == {
+        "2026-01-04": [],
+        "2026-01-05": ["duplicate-key"],
+    }
+
+
 CELLS = st.fixed_dictionaries(
     {
         "view_id": st.sampled_from(["a", "b", None]),
