@@ -60,7 +60,9 @@ def tokens(column: Column, kind: DataType, separator: str) -> Column:
         if isinstance(kind, ArrayType)
         else F.split(column.cast("string"), re.escape(separator))
     )
-    kept = F.filter(F.transform(parts, F.trim), lambda part: part != "")
+    # In a lambda: `transform` would hand the index to the second argument of F.trim.
+    trimmed = F.transform(parts, lambda part: F.trim(part))
+    kept = F.filter(trimmed, lambda part: part != "")
     return F.when(F.size(kept) > 0, kept)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from features.lake import Lake
+from jobs.runs import results
 from tests.conftest import cache
 
 pytestmark = [pytest.mark.slow, pytest.mark.spark, pytest.mark.airflow, pytest.mark.timeout(1800)]
@@ -131,7 +132,7 @@ def test_metrics_and_masks_are_tables_with_the_numbers_of_the_page(
     metrics = market.lake.open("metrics").to_pyarrow_table().to_pylist()
     shown = {
         (cell["scenario"], cell["task"]): cell["auc"]
-        for cell in second["results"]["evaluate"]["cells"]
+        for cell in results(market.lake, date.fromisoformat(SECOND))["evaluate"]["cells"]
     }
 
     kept = {
