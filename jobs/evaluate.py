@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from features.spec import FLOWS, Layout, Spec, layout_of
 from jobs.home import Home
 from jobs.runs import results
 from jobs.timing import Stopwatch
+from jobs.train import registry_of
 from training.artifact import Scorer, load
 from training.data import Dataset, read_days
 from training.registry import Registry
@@ -58,7 +57,7 @@ def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]
             f"autoifs register --ds {day} first"
         )
     version = str(said["register"]["version"])
-    registry = Registry(home.mlflow_uri, spec.product, home.mlflow_artifacts)
+    registry = registry_of(spec, home)
     if _is_current(said.get("evaluate"), version, registry):
         return {**said["evaluate"], "skipped": True}
     watch = Stopwatch()
@@ -119,16 +118,11 @@ def _models(registry: Registry, version: str, samples: Dataset, home: Home) -> d
     if champion is not None and champion.version != version:
         versions["champion"] = (champion.version, "challenger")
     found = {}
-    with TemporaryDirectory(dir=_made(home.tmp)) as scratch:
+    with home.scratch() as scratch:
         for role, (number, part) in versions.items():
-            folder = registry.download(number, Path(scratch) / role, part)
+            folder = registry.download(number, scratch / role, part)
             found[role] = _judge(role, number, load(folder), samples)
     return found
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _judge(role: str, version: str, scorer: Scorer, samples: Dataset) -> _Model:

@@ -1,8 +1,6 @@
 """Let a night's model pass or not, and make it champion if it does."""
 
 from datetime import date
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from features.errors import RegistryError, TrainingError
@@ -10,6 +8,7 @@ from features.lake import Lake
 from features.spec import Spec
 from jobs.home import Home
 from jobs.runs import results
+from jobs.train import registry_of
 from training.artifact import verify
 from training.registry import Registry
 from validation.comparison import Comparison
@@ -33,7 +32,7 @@ def gate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
         )
     evaluated = said["evaluate"]
     version = str(evaluated["version"])
-    registry = Registry(home.mlflow_uri, spec.product, home.mlflow_artifacts)
+    registry = registry_of(spec, home)
     champion = registry.champion()
     in_use = champion.version if champion else None
     if in_use == version or said.get("gate", {}).get("version") == version:
@@ -72,10 +71,9 @@ def _decide(
 
 def _reproduces(registry: Registry, version: str, home: Home) -> Check:
     """Return whether the registered files are whole and score their stored probe as they did."""
-    home.tmp.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(dir=home.tmp) as scratch:
-            verify(registry.download(version, Path(scratch)))
+        with home.scratch() as scratch:
+            verify(registry.download(version, scratch))
     except RegistryError as error:
         return Check(name="artifact", passed=False, sentence=str(error))
     return Check(

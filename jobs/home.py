@@ -1,9 +1,12 @@
 """Where everything this product writes lies: one folder that can be deleted to start over."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from features.errors import UserError
 from features.lake import Lake
@@ -68,6 +71,13 @@ class Home:
     def work(self, product: str, day: date) -> Path:
         """Return the folder in which one night's training leaves its files."""
         return self.root / "work" / product / day.isoformat()
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a folder that is gone after the block."""
+        self.tmp.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=self.tmp) as folder:
+            yield Path(folder)
 
     def source(self, spec: Spec, given: Path | None) -> Path:
         """Return the folder of the raw data: as given, else this home's own."""
