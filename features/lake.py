@@ -68,13 +68,18 @@ class Lake:
         Writers put a JSON object into the commit: ``ds``, ``as_of``, ``rows``, ``content_hash``,
         ``fingerprint`` … (see ``features/README.md``). The Delta version is added as ``version``.
         """
+        return self.commits(table).get(day.isoformat())
+
+    def commits(self, table: str) -> dict[str, dict[str, Any]]:
+        """Return day → what the last commit of its partition says, in one look at the history."""
         if not self.exists(table):
-            return None
+            return {}
+        found: dict[str, dict[str, Any]] = {}
         for entry in self.open(table).history():
             said = json.loads(entry.get("userMetadata") or "{}")
-            if said.get("ds") == day.isoformat():
-                return {**said, "version": entry["version"]}
-        return None
+            if "ds" in said:
+                found.setdefault(said["ds"], {**said, "version": entry["version"]})
+        return found
 
     def replace(self, table: str, where: dict[str, str], rows: pa.Table) -> None:
         """Replace the rows for which every column of ``where`` has its value, in one commit.

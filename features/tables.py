@@ -143,18 +143,6 @@ def read(spark: "SparkSession", lake: Lake, table: str) -> "DataFrame":
     return spark.read.format("delta").load(lake.path(table))
 
 
-def commits(lake: Lake, table: str) -> dict[str, dict[str, Any]]:
-    """Return day → what the last commit of its partition says, in one look at the history."""
-    if not lake.exists(table):
-        return {}
-    found: dict[str, dict[str, Any]] = {}
-    for entry in lake.open(table).history():
-        said = json.loads(entry.get("userMetadata") or "{}")
-        if "ds" in said:
-            found.setdefault(said["ds"], {**said, "version": entry["version"]})
-    return found
-
-
 def _samples(spec: Spec) -> Schema:
     labels = [
         Field(f"{part}_{task}", kind)

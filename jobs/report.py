@@ -7,7 +7,6 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from features import tables
 from features.errors import UserError
 from features.lake import Lake
 from features.spec import Spec
@@ -39,7 +38,7 @@ def report(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
     path = folder / f"{ds}.html"
     records = Records(
         runs=[run for run in runs if run.ds <= ds],
-        published=tables.commits(lake, "samples"),
+        published=lake.commits("samples"),
         metrics=_metrics(lake, day),
         docs_link=_docs_link(home, spec, runs, ds),
     )

@@ -216,7 +216,7 @@ def _find(shop: "Shop", day: date, as_of: date) -> Arrivals:
 
 def _said(shop: "Shop", found: Arrivals) -> Result:
     """Return what a day's commits say of themselves."""
-    counts = tables.commits(shop.lake, "counts")
+    counts = shop.lake.commits("counts")
     return {
         "fingerprint": fingerprint(shop.spec, found, counts),
         "spec_hash": spec_hash(shop.spec),
@@ -348,7 +348,7 @@ def _measures(shop: "Shop", day: date) -> list[Result]:
     """Return what was measured of the last published days before ``day``, oldest first."""
     before = sorted(
         (ds, said["measures"])
-        for ds, said in tables.commits(shop.lake, "samples").items()
+        for ds, said in shop.lake.commits("samples").items()
         if ds < day.isoformat() and said.get("measures")
     )
     return [measures for _, measures in before[-shop.spec.audit.history :]]
