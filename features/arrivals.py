@@ -53,6 +53,15 @@ def arrivals(spec: Spec, folder: Path, day: date, as_of: date) -> Arrivals:
     return Arrivals(day=day, as_of=until, files=files)
 
 
+def bulk(spec: Spec, folder: Path, day: date) -> int:
+    """Return how many bytes the files of ``day`` hold, as far as they are there."""
+    return sum(
+        path.stat().st_size
+        for name in used_sources(spec)
+        for path in _match(spec.sources[name], folder, day)
+    )
+
+
 def closing_day(spec: Spec, day: date) -> date:
     """Return the day by whose end every label window of ``day`` has closed.
 

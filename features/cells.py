@@ -1,7 +1,7 @@
 """Raw cells to typed values: what does not parse is null, never an exception."""
 
 import re
-from datetime import date, datetime
+from datetime import date
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -14,7 +14,6 @@ from pyspark.sql.types import (
     TimestampType,
 )
 
-from features.days import end_of, start_of
 from features.spec.model import TimeColumn
 
 _MICROS = {"s": 1_000_000.0, "ms": 1_000.0, "us": 1.0}
@@ -55,14 +54,14 @@ def no_number(column: Column, kind: DataType) -> Column:
 
 def tokens(column: Column, kind: DataType, separator: str) -> Column:
     """Return the tokens of a multi-value cell: an array, or text with a separator; null if none."""
-    parts = (
-        column.cast("array<string>")
-        if isinstance(kind, ArrayType)
-        else F.split(column.cast("string"), re.escape(separator))
-    )
-    # In a lambda: `transform` would hand the index to the second argument of F.trim.
-    trimmed = F.transform(parts, lambda part: F.trim(part))
-    kept = F.filter(trimmed, lambda part: part != "")
+    if isinstance(kind, ArrayType):
+        # In a lambda: `transform` would hand the index to the second argument of F.trim.
+        trimmed = F.transform(column.cast("array<string>"), lambda part: F.trim(part))
+        kept = F.filter(trimmed, lambda part: part != "")
+    else:
+        # Split with the spaces around: a lambda that trims would be interpreted row by row.
+        parts = F.split(F.trim(column.cast("string")), f" *{re.escape(separator)} *")
+        kept = F.array_remove(parts, "")
     return F.when(F.size(kept) > 0, kept)
 
 
@@ -88,11 +87,10 @@ def day_in(column: Column, kind: DataType, pattern: str) -> Column:
     return F.date_format(F.to_date(column.cast("string"), pattern), "yyyy-MM-dd")
 
 
-def instant(moment: datetime) -> Column:
-    """Return an aware moment as a literal; Python's own zone plays no part."""
-    return F.timestamp_micros(F.lit(round(moment.timestamp() * 1_000_000)).cast("long"))
+def is_on(time: Column, first: date, last: date, timezone: str) -> Column:
+    """Return whether an instant lies on one of the days ``first`` to ``last`` in ``timezone``.
 
-
-def is_on(time: Column, day: date, timezone: str) -> Column:
-    """Return whether an instant lies on ``day`` in ``timezone`` (23 to 25 hours)."""
-    return (time >= instant(start_of(day, timezone))) & (time < instant(end_of(day, timezone)))
+    Compared as text: a number would stand in the generated code, and every day's code would then
+    have to be compiled, and warmed up, anew.
+    """
+    return day_of(time, timezone).between(first.isoformat(), last.isoformat())

@@ -3,16 +3,12 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from features.spec import Entity, Spec
+from features.explode import explode_keys, single
+from features.spec import Spec
 from features.spec.layout import entity_name
-
-SEPARATOR = "\u001f"
-"""Stands between the values of a key made of several columns (ASCII's unit separator)."""
 
 OVERALL = ("", "")
 """Entity and key of the row that counts every fact of the day: the prior of the smoothed rates."""
-
-_PAIRS = "array<struct<entity:string,key:string>>"
 
 
 def column_name(column: str) -> str:
@@ -47,25 +43,32 @@ def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
         and ``n_<task>`` (positives); the row ``OVERALL`` counts all facts.
     """
     positives = [f"n_{task}" for task in spec.tasks]
-    overall = _pair(OVERALL[0], F.lit(OVERALL[1]))
     seen = F.when(F.col("impression") == 1, F.col("event_time"))
     facts = happened.select(
-        F.explode(F.concat(pairs(spec), F.array(overall))).alias("of"),
+        *map(column_name, entity_columns(spec)),
         F.col("impression").cast("long").alias("n"),
         seen.alias("last"),
         *(F.col(name).cast("long").alias(name) for name in positives),
     )
-    return facts.groupBy(F.col("of.entity"), F.col("of.key")).agg(
+    name, key = OVERALL
+    everything = {name: [F.array(F.lit(key))]}
+    keyed = explode_keys(
+        facts, ["n", "last", *positives], {**entity_keys(spec), **everything}, "entity", "key"
+    )
+    return keyed.groupBy("entity", "key").agg(
         F.sum("n").alias("n"),
         F.max("last").alias("last"),
         *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in positives),
     )
 
 
-def pairs(spec: Spec) -> Column:
-    """Return a row's (entity, key) structs, for every entity of ``spec`` the row has a value of."""
+def entity_keys(spec: Spec) -> dict[str, list[Column]]:
+    """Return entity → the values of its columns in a row, for ``explode_keys``."""
     multi = multi_columns(spec)
-    return F.concat(F.array().cast(_PAIRS), *(_pairs(entity, multi) for entity in spec.entities))
+    return {
+        entity_name(entity): [_values(column, column in multi) for column in entity]
+        for entity in spec.entities
+    }
 
 
 def multi_columns(spec: Spec) -> frozenset[str]:
@@ -74,29 +77,6 @@ def multi_columns(spec: Spec) -> frozenset[str]:
     return frozenset(item.column for item in declared if item.multi)
 
 
-def _pairs(entity: Entity, multi: frozenset[str]) -> Column:
-    keys = F.array_compact(_keys(entity, multi, None))
-    named = F.transform(keys, lambda key: _pair(entity_name(entity), key))
-    return F.coalesce(named, F.array().cast(_PAIRS))
-
-
-def _pair(name: str, key: Column) -> Column:
-    return F.struct(F.lit(name).alias("entity"), key.alias("key"))
-
-
-def _keys(columns: Entity, multi: frozenset[str], start: Column | None) -> Column:
-    """Return the array of keys that begin with ``start``; null ones miss the value of a column."""
-    if not columns:
-        return F.array(F.lit(None) if start is None else start)
-    value = F.col(column_name(columns[0]))
-    if columns[0] not in multi:
-        return _keys(columns[1:], multi, _joined(start, value.cast("string")))
-    return F.flatten(
-        F.transform(
-            F.array_distinct(value), lambda token: _keys(columns[1:], multi, _joined(start, token))
-        )
-    )
-
-
-def _joined(start: Column | None, value: Column) -> Column:
-    return value if start is None else F.concat(start, F.lit(SEPARATOR), value)
+def _values(column: str, multi: bool) -> Column:
+    value = F.col(column_name(column))
+    return F.array_distinct(value) if multi else single(value)

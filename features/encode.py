@@ -1,11 +1,12 @@
 """From published samples to the numbers the trainer reads."""
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from features.settle import gather, looked_up
 from features.spec import Layout, Spec, layout_of
 from features.spec.layout import Kind
-from features.vocabulary import token_pairs
+from features.vocabulary import tokens_of
 
 KNOWN = "_known"
 """Maps a single-value feature to its token's index, while a sample's columns are made."""
@@ -31,16 +32,18 @@ def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
     """
     layout = layout_of(spec)
     found = _indices(samples, vocabulary, layout)
-    joined = samples.join(found, "sample_id", "left")
-    scenario = F.array_position(F.array(*map(F.lit, layout.scenarios)), F.col("scenario")) - 1
-    return joined.select(
-        "ds",
-        "sample_id",
-        scenario.cast("int").alias("scenario"),
-        F.xxhash64("user").alias("user"),
-        *(F.col(f"label_{task}").cast("float").alias(f"y_{task}") for task in layout.tasks),
-        *(_encoded(column.name, column.kind) for column in layout.columns),
-    )
+    scenarios = ", ".join(f"'{name}'" for name in layout.scenarios)
+    columns = {
+        "ds": "ds",
+        "sample_id": "sample_id",
+        "scenario": f"cast(array_position(array({scenarios}), scenario) - 1 AS int)",
+        "user": "xxhash64(user)",
+        **{f"y_{task}": f"cast(label_{task} AS float)" for task in layout.tasks},
+        **{column.name: _encoded(column.name, column.kind) for column in layout.columns},
+    }
+    joined = samples.join(looked_up(found), "sample_id", "left")
+    # As text: columns that are built call by call cost ten calls into the JVM each.
+    return joined.selectExpr(*(f"{sql} AS `{name}`" for name, sql in columns.items()))
 
 
 def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataFrame:
@@ -48,9 +51,9 @@ def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataF
 
     A map is read by generated code; picking from one list by lambdas was five times as slow.
     """
-    of = F.explode(token_pairs(layout)).alias("of")
-    tokens = samples.select("sample_id", of).select("sample_id", "of.*")
-    known = tokens.join(vocabulary.select("feature", "token", "index"), ["feature", "token"])
+    tokens = gather(tokens_of(samples, ["sample_id"], layout))
+    indices = looked_up(vocabulary.select("feature", "token", "index"))
+    known = tokens.join(indices, ["feature", "token"])
     several = [column.name for column in layout.of("multi")]
     single = F.when(~F.col("feature").isin(several), F.struct("feature", "index"))
     return known.groupBy("sample_id").agg(
@@ -68,9 +71,9 @@ def _list_of(name: str) -> str:
     return f"{KNOWN}_{name}"
 
 
-def _encoded(name: str, kind: Kind) -> Column:
+def _encoded(name: str, kind: Kind) -> str:
     if kind == "number":
-        return F.col(name).cast("float").alias(name)
+        return f"cast(`{name}` AS float)"
     if kind == "category":
-        return F.coalesce(F.element_at(KNOWN, name), F.lit(0)).alias(name)
-    return F.coalesce(_list_of(name), F.array().cast("array<int>")).alias(name)
+        return f"coalesce({KNOWN}['{name}'], 0)"
+    return f"coalesce(`{_list_of(name)}`, cast(array() AS array<int>))"

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from datetime import date, timedelta
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from features import cells
-from features.days import end_of
-from features.sources import ARRIVED, TIME
+from features.settle import looked_up
+from features.sources import ARRIVED, DAY, TIME
 from features.spec import Spec
 from features.spec.model import Task
 
@@ -72,33 +72,54 @@ def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task
         happened, allowMissingColumns=True
     )
     is_outcome = F.col(found).isNotNull()
-    backwards = (
-        Window.partitionBy(*keys)
-        .orderBy(F.coalesce(found, TIME).desc(), is_outcome.desc(), F.col(ID).desc())
-        .rowsBetween(Window.unboundedPreceding, -1)
+    latest_first = [F.col("_at").desc(), F.col("_came").desc(), F.col(ID).desc()]
+    backwards = by_key(*keys).orderBy(*latest_first).rowsBetween(Window.unboundedPreceding, -1)
+    walked = both.select(
+        "*", F.coalesce(found, TIME).alias("_at"), is_outcome.alias("_came")
+    ).select(
+        "*",
+        F.last(found, ignorenulls=True).over(backwards).alias("_outcome"),
+        F.last(TIME, ignorenulls=True).over(backwards).alias("_next"),
     )
-    outcome = F.last(found, ignorenulls=True).over(backwards)
-    impression = F.last(TIME, ignorenulls=True).over(backwards)
-    walked = both.withColumn("_outcome", outcome).withColumn("_next", impression)
     belongs = (
         ((F.col("_outcome") < F.col("_next")) | F.col("_next").isNull())
         & (F.col("_outcome") < F.col(TIME) + F.lit(task.window))
         & _all_known(keys)
     )
-    return (
-        walked.where(~is_outcome)
-        .withColumn(found, F.when(belongs, F.col("_outcome")))
-        .drop("_outcome", "_next")
+    others = [column for column in impressions.columns if column != found]
+    return walked.where(~F.col("_came")).select(
+        *others, F.when(belongs, F.col("_outcome")).alias(found)
     )
 
 
 def attribute_all(
     impressions: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec
 ) -> DataFrame:
-    """Return ``impressions`` with ``_first_<task>`` for every task that ``outcomes`` names."""
+    """Return ``impressions`` with ``_first_<task>`` for every task that ``outcomes`` names.
+
+    Args:
+        impressions: one row per ``_day`` and ``_id``; columns that attribution does not need are
+            not dragged through its sorts.
+        outcomes: task → what ``outcomes_of`` returns.
+        spec: declares the tasks.
+    """
+    if not outcomes:
+        return impressions
+    needed = dict.fromkeys(on_name(column) for name in outcomes for column in spec.tasks[name].on)
+    slim = impressions.select(DAY, ID, TIME, *needed)
     for name, events in outcomes.items():
-        impressions = attribute(impressions, events, name, spec.tasks[name])
-    return impressions
+        slim = attribute(slim, events, name, spec.tasks[name])
+    firsts = [outcome_name(name) for name in outcomes]
+    followed = slim.select(DAY, ID, *firsts).dropna("all", subset=firsts)
+    return impressions.join(looked_up(followed), [DAY, ID], "left")
+
+
+def by_key(*columns: str) -> WindowSpec:
+    """Return the window of the rows with one key.
+
+    Its rows are sorted by a number that few keys share, before the texts are compared.
+    """
+    return Window.partitionBy(F.xxhash64(*columns), *columns)
 
 
 def label_columns(spec: Spec, as_of: date) -> list[Column]:
@@ -129,7 +150,9 @@ def _mature(spec: Spec, name: str, task: Task, as_of: date) -> Column:
         return has & F.col(wide_name(name)).isNotNull()
     if task.window == timedelta(0):
         return has
-    return has & (F.col(TIME) + F.lit(task.window) <= cells.instant(end_of(as_of, spec.timezone)))
+    # A window that ends with a day has closed by its end.
+    last_moment = F.col(TIME) + F.lit(task.window - timedelta(microseconds=1))
+    return has & (cells.day_of(last_moment, spec.timezone) <= as_of.isoformat())
 
 
 def _all_known(keys: list[str]) -> Column:

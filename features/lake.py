@@ -62,6 +62,13 @@ class Lake:
             return []
         return sorted({part["ds"] for part in self.open(table).partitions()})
 
+    def files(self, table: str, first: str = "", last: str = "9999") -> list[str]:
+        """Return the data files of ``table`` with rows of the days from ``first`` to ``last``."""
+        opened = self.open(table)
+        if opened.metadata().partition_columns != ["ds"]:
+            return opened.file_uris()
+        return opened.file_uris(file_pruning_predicate=f"ds >= '{first}' AND ds <= '{last}'")
+
     def commit_of(self, table: str, day: date) -> dict[str, Any] | None:
         """Return what the last commit of a day's partition says of itself.
 

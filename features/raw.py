@@ -10,7 +10,7 @@ from features import cells
 from features.arrivals import Arrivals
 from features.errors import SourceError
 from features.needs import needed_columns, used_tables
-from features.settle import settle
+from features.settle import is_small, settle
 from features.sources import explained, read_events, read_table
 from features.spec import Spec
 
@@ -33,10 +33,11 @@ class Raw:
         if self.spec.sources[name].daily or not self.keep:
             return read_events(self.spark, self.spec, name, paths)
         if (name, paths) not in self._kept:
-            # A compressed file is read by one core; spread, later days use all of them.
             frame = read_events(self.spark, self.spec, name, paths)
-            cores = self.spark.sparkContext.defaultParallelism
-            self._kept[name, paths] = settle(frame.repartition(cores))
+            if not is_small(self.spark):
+                # A compressed file is read by one core; spread, later days use all of them.
+                frame = frame.repartition(self.spark.sparkContext.defaultParallelism)
+            self._kept[name, paths] = settle(frame)
         return self._kept[name, paths]
 
     def tables(self, found: Arrivals) -> dict[str, DataFrame]:

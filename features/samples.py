@@ -127,18 +127,6 @@ def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> Dat
     )
 
 
-def slim(frame: DataFrame, spec: Spec) -> DataFrame:
-    """Keep of ``facts`` what other days' impressions are needed for: attribution and counts."""
-    return frame.select(
-        ID,
-        DAY,
-        TIME,
-        ARRIVED,
-        *map(column_name, entity_columns(spec)),
-        *map(on_name, joined_on(spec)),
-    )
-
-
 def joined_on(spec: Spec) -> list[str]:
     """Return the impression's columns that outcomes are joined on, each once."""
     return list(dict.fromkeys(column for task in spec.tasks.values() for column in task.on))
@@ -173,7 +161,7 @@ def happened(attributed: DataFrame, spec: Spec, day: date) -> DataFrame:
     for late in (name for name in spec.tasks if name not in wide):
         first = F.col(outcome_name(late))
         parts.append(
-            attributed.where(cells.is_on(first, day, spec.timezone)).select(
+            attributed.where(cells.is_on(first, day, day, spec.timezone)).select(
                 *entities,
                 first.alias("event_time"),
                 F.lit(0).alias("impression"),
@@ -199,16 +187,16 @@ def assemble(
     chosen = attributed.where((F.col(DAY) == day.isoformat()) & F.col(SCENARIO).isNotNull())
     labelled = chosen.select("*", F.col(ID).alias("sample_id"), *label_columns(spec, as_of))
     ready = add_rates(labelled, counts, spec, day)
-    return ready.select(
-        F.lit(day.isoformat()).alias("ds"),
+    return ready.selectExpr(
+        f"'{day}' AS ds",
         "sample_id",
-        F.col(SCENARIO).alias("scenario"),
-        F.col(USER).alias("user"),
-        F.col(TIME).alias("event_time"),
+        f"`{SCENARIO}` AS scenario",
+        f"`{USER}` AS user",
+        f"`{TIME}` AS event_time",
         *(f"{part}_{task}" for task in spec.tasks for part in ("label", "mature", "time")),
         *(column.name for column in layout_of(spec).columns),
-        F.col(FILE).alias("source_file"),
-        F.lit(as_of.isoformat()).alias("as_of"),
+        f"`{FILE}` AS source_file",
+        f"'{as_of}' AS as_of",
     )
 
 

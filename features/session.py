@@ -14,6 +14,7 @@ from pyspark.sql import SparkSession
 
 from features.errors import ServiceError
 from features.jars import delta_jars
+from features.settle import PARTITIONS
 
 JAVA = 17
 """The oldest Java that Spark 4.2 runs on."""
@@ -44,17 +45,21 @@ _SPEED = {
     # On, every call on a Column asks Python's stack and the JVM where it is: plans of hundreds of
     # columns then take three times as long to write down.
     "spark.python.sql.dataFrameDebugging.enabled": "false",
+    # 100 by default; a day has 250 pieces of generated code, and all were compiled anew, and
+    # interpreted at first, day after day.
+    "spark.sql.codegen.cache.maxEntries": "5000",
     "spark.driver.memory": "3g",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
 }
-_SMALL = {"spark.sql.shuffle.partitions": "4", "spark.default.parallelism": "4"}
-_LARGE = {"spark.sql.shuffle.partitions": "200"}
-
-# The second compiler took 40 % of the processor time of a night of 20,000 rows, and never paid
-# back; the first one alone needs more than its default of 48 MB, or it stops half-way.
-_QUICK = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=256m"
-"""Java options for work whose plans outweigh its rows."""
+_SMALL = {
+    PARTITIONS: "1",
+    "spark.sql.files.minPartitionNum": "1",
+    "spark.sql.files.openCostInBytes": "0",
+    # Without exchanges there is nothing to plan again.
+    "spark.sql.adaptive.enabled": "false",
+}
+_LARGE = {PARTITIONS: "200"}
 
 
 def spark_session(
@@ -74,8 +79,9 @@ def spark_session(
         cache: holds Delta's jars; they are fetched when missing.
         home: holds scratch files and the log.
         master: Spark's master; default ``AUTOIFS_SPARK_MASTER``, else all cores of this machine.
-        large: whether the rows outweigh the plans: then the JVM compiles at full depth, and
-            stages are planned again as their sizes become known.
+        large: whether the rows outweigh the plans: then they are spread over all cores, and stages
+            are planned again as their sizes become known. Otherwise frames that are gathered
+            (``features.settle``) stay in one partition.
         settings: more Spark settings; they win over this module's.
 
     Raises:
@@ -85,7 +91,7 @@ def spark_session(
     jars = delta_jars(cache)
     log = home / "logs" / "spark.log"
     size = _LARGE if large else _SMALL
-    chosen = {**_DELTA, **_MEANING, **_SPEED, **size, **_places(home, jars, large)}
+    chosen = {**_DELTA, **_MEANING, **_SPEED, **size, **_places(home, jars)}
     chosen |= settings or {}
     builder = SparkSession.builder.appName("autoifs").master(
         master or os.environ.get("AUTOIFS_SPARK_MASTER") or "local[*]"
@@ -121,7 +127,7 @@ def check_java() -> None:
         )
 
 
-def _places(home: Path, jars: list[Path], large: bool) -> dict[str, str]:
+def _places(home: Path, jars: list[Path]) -> dict[str, str]:
     scratch = home / "tmp" / "spark"
     scratch.mkdir(parents=True, exist_ok=True)
     return {
@@ -131,8 +137,9 @@ def _places(home: Path, jars: list[Path], large: bool) -> dict[str, str]:
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.driver.extraJavaOptions": (
-            f"{'' if large else _QUICK} -Duser.timezone=UTC -Dderby.system.home={scratch} "
-            f"-Djava.io.tmpdir={scratch}"
+            # The default collector's helpers compete with the work for two cores.
+            "-XX:+UseParallelGC -XX:MetaspaceSize=256m "
+            f"-Duser.timezone=UTC -Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
         ),
         "spark.pyspark.python": sys.executable,
     }

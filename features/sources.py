@@ -23,6 +23,7 @@ from features import cells
 from features.arrivals import arrived_pattern
 from features.errors import MissingDayError, SourceError
 from features.needs import needed_columns
+from features.settle import gather
 from features.spec import Spec
 from features.spec.model import Source
 
@@ -152,7 +153,7 @@ def _read(spark: SparkSession, spec: Spec, name: str, paths: tuple[Path, ...]) -
     headers.sort(key=lambda pair: repr(pair[0]))
     for header, group in groupby(headers, lambda pair: pair[0]):
         files = [str(path) for _, path in group]
-        frames.append(_located(_open(spark, kind, header, files)))
+        frames.append(gather(_located(_open(spark, kind, header, files))))
     whole = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
     _require(name, paths[0], whole.columns, needed)  # of JSON lines, known only now
     return whole

@@ -5,9 +5,8 @@ from datetime import date
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from features.explode import explode_keys, single
 from features.spec import Layout, Spec, layout_of
-
-_PAIRS = "array<struct<feature:string,token:string>>"
 
 
 def new_tokens(window: DataFrame, vocabulary: DataFrame, spec: Spec, day: date) -> DataFrame:
@@ -37,30 +36,21 @@ def new_tokens(window: DataFrame, vocabulary: DataFrame, spec: Spec, day: date) 
     )
 
 
-def token_pairs(layout: Layout) -> Column:
-    """Return a sample's (feature, token) structs: each different token of a feature once."""
+def tokens_of(samples: DataFrame, kept: list[str], layout: Layout) -> DataFrame:
+    """Return ``kept``, ``feature``, ``token`` for each different token of a sample's features."""
     columns = layout.of("category", "multi")
-    return F.concat(
-        F.array().cast(_PAIRS), *(_pairs(column.name, column.kind == "multi") for column in columns)
-    )
+    values = {column.name: [_values(column.name, column.kind == "multi")] for column in columns}
+    return explode_keys(samples, kept, values, "feature", "token")
 
 
 def _frequent(window: DataFrame, layout: Layout) -> DataFrame:
     """Return ``feature``, ``token``, ``count`` of the tokens that reach the feature's min_count."""
-    counted = (
-        window.select(F.explode(token_pairs(layout)).alias("of"))
-        .groupBy(F.col("of.feature"), F.col("of.token"))
-        .count()
-    )
+    counted = tokens_of(window, [], layout).groupBy("feature", "token").count()
     enough = F.lit(False)
     for column in layout.of("category", "multi"):
         enough |= (F.col("feature") == column.name) & (F.col("count") >= column.min_count)
     return counted.where(enough)
 
 
-def _pairs(name: str, multi: bool) -> Column:
-    tokens = F.array_compact(F.array_distinct(name) if multi else F.array(name))
-    named = F.transform(
-        tokens, lambda token: F.struct(F.lit(name).alias("feature"), token.alias("token"))
-    )
-    return F.coalesce(named, F.array().cast(_PAIRS))
+def _values(name: str, multi: bool) -> Column:
+    return F.array_distinct(name) if multi else single(F.col(name))

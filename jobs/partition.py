@@ -13,9 +13,8 @@ from pyspark.sql import functions as F
 
 from features import labels, samples, tables
 from features.arrivals import Arrivals, arrivals, look_back
-from features.cells import instant
+from features.cells import is_on
 from features.counts import daily_counts
-from features.days import end_of, start_of
 from features.digest import digest
 from features.errors import SpecError
 from features.fingerprint import counts_fingerprint
@@ -34,6 +33,9 @@ if TYPE_CHECKING:
 LARGE = 500_000
 """Samples a file: at 20,000 a day one file, which Arrow scans faster than many small ones."""
 
+BULK = 16_000_000
+"""Bytes of a day's raw files, mostly compressed, from which its rows outweigh Spark's plans."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Shop:
@@ -45,6 +47,8 @@ class Shop:
     home: Home
     source: Path
     run_id: str
+    large: bool = False
+    """Whether the days are to be spread over all cores."""
     several: bool = False
     """Whether more than one day may be built: then raw files are kept in memory."""
 
@@ -53,7 +57,7 @@ class Shop:
         """The session, started when the first day needs it."""
         from features.session import spark_session
 
-        return spark_session(self.home.cache, self.home.root)
+        return spark_session(self.home.cache, self.home.root, large=self.large)
 
     @cached_property
     def raw(self) -> Raw:
@@ -131,10 +135,11 @@ def build(shop: Shop, found: Arrivals, said: dict[str, Any], watch: Stopwatch) -
     """
     with explained(found.files):
         with watch.step("read"):
-            checked = settle(_checked(shop, found))
+            near = settle(_checked(shop, found))
+            checked = near.where(belongs(shop.spec.log, found.day))
             census = _census(shop, found, checked)
         with watch.step("join"):
-            now, then = _facts(shop, found, checked)
+            now, then = _facts(shop, found, near)
         with watch.step("features"):
             history = tables.read(shop.spark, shop.lake, "counts")
             staged = settle(samples.assemble(now, history, shop.spec, found.day, found.as_of))
@@ -156,7 +161,7 @@ def build(shop: Shop, found: Arrivals, said: dict[str, Any], watch: Stopwatch) -
 
 def staged_day(shop: Shop, day: date) -> DataFrame:
     """Return what is staged for ``day``, as it lies in the lake."""
-    return tables.read(shop.spark, shop.lake, "staged").where(F.col("ds") == day.isoformat())
+    return tables.read(shop.spark, shop.lake, "staged", day.isoformat(), day.isoformat())
 
 
 def files_for(rows_in: int) -> int:
@@ -165,15 +170,21 @@ def files_for(rows_in: int) -> int:
 
 
 def _checked(shop: Shop, found: Arrivals) -> DataFrame:
-    """Return the day's impressions with the rules they broke."""
-    spec, name = shop.spec, shop.spec.impression.source
-    events = shop.raw.events(name, found)
+    """Return the day's impressions with the rules they broke.
+
+    With them come those of the days whose outcomes mix with those of the day, and of the day
+    before where a column declares the day: an event logged under two stays with the earlier one.
+    """
+    spec, day = shop.spec, found.day
+    events = shop.raw.events(spec.impression.source, found)
     samples.check_expressions(events, spec, shop.spec_file)
-    mine = belongs(spec.log, found.day)
-    # Where a column declares the day, an event can be logged under two: the earlier one keeps it.
-    yesterday = F.col(DAY) == (found.day - timedelta(days=1)).isoformat()
-    near = events.where(mine | yesterday if spec.log.day else mine)
-    return rows.check(samples.identify(near, spec), spec, found.day).where(mine)
+    wanted = belongs(spec.log, day)
+    if any(task.source for task in spec.tasks.values()):
+        first, last = look_back(spec, day), found.as_of
+        wanted = wanted | F.col(DAY).between(first.isoformat(), last.isoformat())
+    if spec.log.day:
+        wanted = wanted | (F.col(DAY) == (day - timedelta(days=1)).isoformat())
+    return rows.check(samples.identify(events.where(wanted), spec), spec, day)
 
 
 def _census(shop: Shop, found: Arrivals, checked: DataFrame) -> Census:
@@ -210,28 +221,24 @@ def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
         )
 
 
-def _facts(shop: Shop, found: Arrivals, checked: DataFrame) -> tuple[DataFrame, DataFrame | None]:
+def _facts(shop: Shop, found: Arrivals, near: DataFrame) -> tuple[DataFrame, DataFrame | None]:
     """Return the day's facts as known by ``as_of``, and as known by the end of the day itself.
 
     The second makes the day's counts, and is None when those are there already: what had arrived
     by the end of a day never changes.
     """
     spec = shop.spec
-    mine = samples.facts(rows.kept(checked), spec, shop.raw.tables(found))
-    streams = {name: task for name, task in spec.tasks.items() if task.source}
-    wanted = _counts_wanted(shop, found)
-    if not streams:
-        now = settle(mine)
-        return now, (_known(now, found.day) if wanted else None)
-    both = mine.unionByName(_around(shop, found), allowMissingColumns=True)
-    twice = wanted and found.as_of > found.day
-    both = settle(both) if twice else both
-    outcomes = {name: _outcomes(shop, found, name) for name in streams}
-    now = settle(labels.attribute_all(both, outcomes, spec))
-    if not twice:
-        return now, (now if wanted else None)
+    facts = samples.facts(rows.kept(near), spec, shop.raw.tables(found))
+    outcomes = {
+        name: _outcomes(shop, found, name) for name, task in spec.tasks.items() if task.source
+    }
+    now = settle(labels.attribute_all(facts, outcomes, spec))
+    if not _counts_wanted(shop, found):
+        return now, None
+    if not outcomes or found.as_of == found.day:
+        return now, _known(now, found.day)
     early = {name: _known(events, found.day) for name, events in outcomes.items()}
-    return now, labels.attribute_all(_known(both, found.day), early, spec)
+    return now, labels.attribute_all(_known(facts, found.day), early, spec)
 
 
 def _counts_wanted(shop: Shop, found: Arrivals) -> bool:
@@ -249,25 +256,15 @@ def _known(frame: DataFrame, day: date) -> DataFrame:
     return frame.where(F.col(ARRIVED).isNull() | (F.col(ARRIVED) <= day.isoformat()))
 
 
-def _around(shop: Shop, found: Arrivals) -> DataFrame:
-    """Return the good impressions of the days whose outcomes mix with those of the day."""
-    spec, day = shop.spec, found.day
-    events = shop.raw.events(spec.impression.source, found)
-    first, last = look_back(spec, day).isoformat(), found.as_of.isoformat()
-    others = events.where(F.col(DAY).between(first, last) & (F.col(DAY) != day.isoformat()))
-    checked = rows.check(samples.identify(others, spec), spec)
-    return samples.slim(samples.facts(rows.kept(checked), spec, shop.raw.tables(found)), spec)
-
-
 def _outcomes(shop: Shop, found: Arrivals, name: str) -> DataFrame:
     """Return a task's outcomes of the day, or of the day's impressions."""
     spec, task = shop.spec, shop.spec.tasks[name]
     events = shop.raw.events(str(task.source), found)
     if task.where:
         samples.check_condition(events, task.where, f"{shop.spec_file}: tasks.{name}.where")
-    first = instant(start_of(look_back(spec, found.day), spec.timezone))
-    last = instant(end_of(found.as_of, spec.timezone))
-    return labels.outcomes_of(events.where((F.col(TIME) >= first) & (F.col(TIME) < last)), task)
+    first = look_back(spec, found.day)
+    near = events.where(is_on(F.col(TIME), first, found.as_of, spec.timezone))
+    return labels.outcomes_of(near, task)
 
 
 def _write(

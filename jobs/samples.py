@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features import tables
-from features.arrivals import Arrivals, arrivals, closing_day
+from features.arrivals import Arrivals, arrivals, bulk, closing_day
 from features.days import DAY, span
 from features.errors import AuditError, LakeError
 from features.fingerprint import fingerprint
@@ -70,7 +70,7 @@ def run(
     Raises:
         UserError: the subclasses of ``features.errors``; days before the failing one are published.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, several=first < last)
+    shop = _open(spec, spec_file_name, lake, home, source, first, several=first < last)
     days = [_day(shop, day, as_of or last, force) for day in span(first, last)]
     return _summary(days)
 
@@ -90,7 +90,7 @@ def night(
     Returns:
         As ``run``; the restated days come last.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, several=True)
+    shop = _open(spec, spec_file_name, lake, home, source, day, several=True)
     longest = max(spec.window_days.values())
     published = set(lake.days("samples"))
     closing = [
@@ -107,7 +107,7 @@ def build(
     """Write a day's samples to staging and its broken rows to quarantine; publish nothing."""
     from jobs import partition
 
-    shop = _open(spec, spec_file_name, lake, home, source, several=False)
+    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     _start(shop, watch)
     found = _find(shop, day, day)
@@ -124,7 +124,7 @@ def audit(
         AuditError: when a rule of severity ``stop`` is broken.
         LakeError: when the day was not built.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, several=False)
+    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     staged, said = _staged(shop, day)
     return {**_audit(shop, day, staged, said["content_hash"], watch), "steps": watch.seconds}
@@ -138,7 +138,7 @@ def publish(
     Raises:
         AuditError: when what is staged has not passed its audit.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, several=False)
+    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     staged, said = _staged(shop, day)
     judged = results(lake, day).get("audit", {})
@@ -160,7 +160,7 @@ def encode(
     Raises:
         LakeError: when the day is not published.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, several=False)
+    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     said = lake.commit_of("samples", day)
     if said is None:
@@ -193,8 +193,10 @@ def show(*, spec: Spec, lake: Lake, day: date) -> Result:
     }
 
 
-def _open(spec: Spec, file: str, lake: Lake, home: Home, source: Path, *, several: bool) -> "Shop":
-    from jobs.partition import Shop
+def _open(
+    spec: Spec, file: str, lake: Lake, home: Home, source: Path, day: date, *, several: bool
+) -> "Shop":
+    from jobs.partition import BULK, Shop
 
     return Shop(
         spec=spec,
@@ -203,6 +205,7 @@ def _open(spec: Spec, file: str, lake: Lake, home: Home, source: Path, *, severa
         home=home,
         source=source,
         run_id=uuid.uuid4().hex,
+        large=bulk(spec, source, day) >= BULK,
         several=several,
     )
 
@@ -365,21 +368,20 @@ def _publish(shop: "Shop", day: date, staged: "DataFrame", said: Result, watch: 
 def _encode(shop: "Shop", day: date, said: Result, watch: Stopwatch) -> Result:
     """Add the day's new tokens to the vocabulary and write its encoded partition."""
     from features.encode import encode as encoded
+    from features.settle import settle
     from features.vocabulary import new_tokens
     from jobs.partition import files_for
 
     with watch.step("encode"):
-        published = tables.read(shop.spark, shop.lake, "samples")
         first = day - shop.spec.training.window + timedelta(days=1)
-        window = published.where(published["ds"].between(first.isoformat(), day.isoformat()))
+        window = tables.read(shop.spark, shop.lake, "samples", first.isoformat(), day.isoformat())
         vocabulary = tables.read(shop.spark, shop.lake, "vocabulary")
-        tokens = new_tokens(window, vocabulary, shop.spec, day).persist()
+        tokens = settle(new_tokens(window, vocabulary, shop.spec, day))
         added = tokens.count()
         if added:
             tables.append(tokens, shop.lake, "vocabulary", day, {"run_id": shop.run_id})
             vocabulary = tables.read(shop.spark, shop.lake, "vocabulary")
-        tokens.unpersist()
-        frame = encoded(published.where(published["ds"] == day.isoformat()), vocabulary, shop.spec)
+        frame = encoded(window.where(window["ds"] == day.isoformat()), vocabulary, shop.spec)
         version = shop.lake.open("vocabulary").version()
         kept = {key: said.get(key) for key in ("rows", "as_of", "fingerprint", "spec_hash")}
         note = {

@@ -2,11 +2,11 @@
 
 from datetime import date
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features import cells
-from features.labels import ID, SCENARIO
+from features.labels import ID, SCENARIO, by_key
 from features.samples import USER
 from features.sources import ARRIVED, BROKEN, DAY, FILE, READ_COLUMNS, TIME, content_hash, stray
 from features.spec import Spec
@@ -47,14 +47,14 @@ def check(impressions: DataFrame, spec: Spec, day: date | None = None) -> DataFr
     hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
     order = [F.size(_OWN) > 0, *map(F.col, (DAY, ARRIVED, TIME, FILE, _CONTENT))]
     key = [ID] if spec.log.day else [DAY, ID]
-    turn = F.row_number().over(Window.partitionBy(*key).orderBy(*order))
-    repeat = F.row_number().over(Window.partitionBy(*key, _CONTENT).orderBy(*order))
+    turn = F.row_number().over(by_key(*key).orderBy(*order))
+    repeat = F.row_number().over(by_key(*key, _CONTENT).orderBy(*order))
     ranked = hashed.withColumn(_TURN, turn).withColumn(_REPEAT, repeat)
     doubled = F.when(
         F.col(ID).isNotNull() & (F.col(_TURN) > 1),
         F.when(F.col(_REPEAT) > 1, "duplicate-row").otherwise("duplicate-key"),
-    )
-    rules = F.array_compact(F.concat(_OWN, F.array(doubled)))
+    ).otherwise("")
+    rules = F.array_remove(F.concat(_OWN, F.array(doubled)), "")
     return ranked.withColumn(RULES, rules).drop(_CONTENT, _OWN, _TURN, _REPEAT)
 
 
@@ -93,7 +93,8 @@ def _own_rules(frame: DataFrame, spec: Spec, day: date | None) -> Column:
         "not-a-number": _no_number(frame, spec),
         **{rule.id: F.expr(rule.reject) for rule in spec.rules},
     }
-    return F.array_compact(F.array(*(F.when(test, F.lit(rule)) for rule, test in tests.items())))
+    broken = (F.when(test, rule).otherwise("") for rule, test in tests.items())
+    return F.array_remove(F.array(*broken), "")
 
 
 def _no_number(frame: DataFrame, spec: Spec) -> Column:

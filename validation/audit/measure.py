@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from features.spec import Layout, Spec, layout_of
 from features.spec.layout import Column as Feature
-from features.vocabulary import token_pairs
+from features.vocabulary import tokens_of
 
 Measures = dict[str, Any]
 TOP = 20
@@ -172,8 +172,7 @@ def _token_shares(
     staged: DataFrame, layout: Layout, rows: int, history: list[Measures]
 ) -> dict[str, dict[str, float]]:
     """Return column -> token -> share of rows, for tokens frequent on the day or in ``history``."""
-    pairs = F.explode(token_pairs(layout)).alias("of")
-    counts = staged.select(pairs).groupBy("of.feature", "of.token").count()
+    counts = tokens_of(staged, [], layout).groupBy("feature", "token").count()
     order = Window.partitionBy("feature").orderBy(F.desc("count"), "token")
     kept = F.col("rank") <= TOP
     shares: dict[str, dict[str, float]] = {}

@@ -1,5 +1,6 @@
 """Writing Delta tables with Spark: a day is replaced and nothing else moves."""
 
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from features import tables
 from features.digest import digest
 from features.errors import LakeError
 from features.lake import Lake
+from features.settle import PARTITIONS
 from features.spec.load import parse_spec
 
 if TYPE_CHECKING:
@@ -45,8 +47,16 @@ def files(lake: Lake, table: str, day: date) -> set[str]:
     return {uri for uri in lake.open(table).file_uris() if f"ds={day}" in uri}
 
 
+@pytest.fixture(params=["1", "4"], ids=["written by Arrow", "written by Spark"])
+def size(spark: "SparkSession", request: pytest.FixtureRequest) -> Iterator[None]:
+    before = str(spark.conf.get(PARTITIONS))
+    spark.conf.set(PARTITIONS, request.param)
+    yield
+    spark.conf.set(PARTITIONS, before)
+
+
 @pytest.fixture
-def filled(spark: "SparkSession", lake: Lake) -> Lake:
+def filled(spark: "SparkSession", lake: Lake, size: None) -> Lake:
     tables.ensure(lake, SPEC)
     for day in (FIRST, SECOND):
         tables.replace_day(day_of(spark, day), lake, "samples", day, {"rows": 2, "as_of": day})
@@ -71,7 +81,7 @@ def test_a_row_of_another_day_is_refused_and_the_day_stays(
     spark: "SparkSession", filled: Lake
 ) -> None:
     before = files(filled, "samples", FIRST)
-    with pytest.raises(Exception, match=r"DELTA_REPLACE_WHERE_MISMATCH|replaceWhere"):
+    with pytest.raises(Exception, match=r"DELTA_REPLACE_WHERE_MISMATCH|failed validation check"):
         tables.replace_day(day_of(spark, SECOND), filled, "samples", FIRST, {})
     assert files(filled, "samples", FIRST) == before
 
@@ -79,7 +89,7 @@ def test_a_row_of_another_day_is_refused_and_the_day_stays(
 def test_an_immature_label_that_is_not_null_is_refused_by_the_table(
     spark: "SparkSession", filled: Lake
 ) -> None:
-    with pytest.raises(Exception, match="immature_click_is_null"):
+    with pytest.raises(Exception, match=r"immature_click_is_null|failed validation check"):
         tables.replace_day(day_of(spark, FIRST, mature=False), filled, "samples", FIRST, {})
 
 

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from features import session
 from features.errors import AuditError, LakeError
 from features.lake import Lake
+from features.settle import PARTITIONS
 from features.spec.load import parse_spec
 from features.spec.model import Spec
-from jobs import samples
+from jobs import partition, samples
 from jobs.home import Home
 from tests.conftest import cache
 
@@ -40,6 +42,7 @@ features:
   rates: [{of: [click, sale], by: [user_id, items.colour], days: [1, all]}]
 rules: [{id: negative-price, reject: price < 0}]
 """
+HASHES = ("content_hash", "encoded_hash")
 VIEWS = "view_id,user_id,item_id,place,device,price,at,clicked"
 SALES = "user_id,item_id,at"
 
@@ -92,7 +95,7 @@ class Shop:
         return {uri for uri in self.lake.open(table).file_uris() if f"ds={day}" in uri}
 
     def rows(self, table: str, day: date) -> list[dict[str, Any]]:
-        opened = self.lake.open(table).to_pyarrow_table(partitions=[("ds", "=", str(day))])
+        opened = self.lake.open(table).to_pyarrow_table(filters=[("ds", "=", str(day))])
         found: list[dict[str, Any]] = opened.to_pylist()
         return found
 
@@ -195,6 +198,23 @@ def test_building_again_gives_the_same_content(shop: Shop) -> None:
     again = samples.run(**shop.places, first=FIRST, last=FIRST, force=True)["days"][0]
     assert before is not None
     assert again["content_hash"] == before["content_hash"]
+
+
+def test_a_day_spread_over_all_cores_has_the_content_of_one_that_is_not(
+    shop: Shop, spark: "SparkSession", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = samples.show(spec=shop.spec, lake=shop.lake, day=FIRST)
+    monkeypatch.setattr(partition, "BULK", 0)
+    # Two hundred partitions, a large session's own, would only take longer.
+    monkeypatch.setattr(session, "_LARGE", {PARTITIONS: "4"})
+    before = str(spark.conf.get(PARTITIONS))
+    try:
+        samples.run(**shop.places, first=FIRST, last=FIRST, force=True)
+        assert spark.conf.get(PARTITIONS) == "4"
+    finally:
+        spark.conf.set(PARTITIONS, before)
+    large = samples.show(spec=shop.spec, lake=shop.lake, day=FIRST)
+    assert [large[name] for name in HASHES] == [small[name] for name in HASHES]
 
 
 def test_show_tells_of_a_published_day(shop: Shop) -> None:

@@ -188,8 +188,3 @@ def test_the_pages_tell_of_every_day_and_a_day_judged_again_replaces_its_page(
     assert [index.count(f">{day}<") > 0 for day in ("2026-03-08", "2026-03-09")] == [True, True]
     assert len(list(docs.glob("validations/**/*.html"))) == 2
     assert page.count("://") == index.count("://") == 0, "a page loads something from elsewhere"
-
-
-def test_nothing_is_kept_in_spark_s_memory(spark: SparkSession, good: AuditResult) -> None:
-    assert good.passed
-    assert spark.sparkContext._jsc.getPersistentRDDs().isEmpty()  # type: ignore[union-attr]

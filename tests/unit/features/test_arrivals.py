@@ -8,6 +8,7 @@ import pytest
 from features.arrivals import (
     arrivals,
     arrived_pattern,
+    bulk,
     closing_day,
     last_arrival,
     look_back,
@@ -144,3 +145,11 @@ def test_across_a_change_of_clocks_the_last_hour_closes_a_day_later_or_not_at_al
     assert closing_day(berlin, autumn) == autumn + timedelta(days=3)  # 73 h leave an hour to spare
     assert look_back(berlin, spring + timedelta(days=1)) == spring - timedelta(days=2)
     assert look_back(berlin, autumn + timedelta(days=2)) == autumn - timedelta(days=1)
+
+
+def test_the_bulk_of_a_day_is_the_size_of_its_files_as_far_as_they_are_there(folder: Path) -> None:
+    day = date(2026, 1, 4)
+    sizes = [path.stat().st_size for path in folder.rglob(f"{day}*")]
+    tables = [path.stat().st_size for path in folder.glob("*.csv")]
+    assert bulk(spec(), folder, day) == sum(sizes) + sum(tables)
+    assert bulk(spec(), folder / "nowhere", day) == 0
