@@ -100,7 +100,12 @@ def rows_of(events: DataFrame, spec: Spec, name: str, day: date) -> DataFrame:
 
 def belongs(source: Source, day: date) -> Column:
     """Return whether a row is one of those that ``rows_of`` returns."""
-    return (F.col(DAY) == day.isoformat()) | stray(source, day)
+    return ((F.col(DAY) == day.isoformat()) & ~ahead_of_its_file()) | stray(source, day)
+
+
+def ahead_of_its_file() -> Column:
+    """Return whether an event is of a later day than the file that brings it: a stray of that."""
+    return F.coalesce(F.col(ARRIVED) < F.col(DAY), F.lit(False))
 
 
 def stray(source: Source, day: date) -> Column:

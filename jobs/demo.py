@@ -18,7 +18,7 @@ PRODUCT = "bazaar"
 START = date(2026, 1, 1)
 DAYS = 10
 NIGHTS = 2
-ROWS = 20_000
+ROWS = 6_000
 SEED = 7
 
 log = logging.getLogger(__name__)

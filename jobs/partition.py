@@ -21,7 +21,15 @@ from features.fingerprint import counts_fingerprint
 from features.lake import Lake
 from features.raw import Raw, number_tallies, refuse_wordy
 from features.settle import settle
-from features.sources import ARRIVED, DAY, TIME, belongs, explained, missing_day
+from features.sources import (
+    ARRIVED,
+    DAY,
+    TIME,
+    ahead_of_its_file,
+    belongs,
+    explained,
+    missing_day,
+)
 from features.spec import Spec
 from jobs.home import Home
 from jobs.timing import Stopwatch
@@ -181,7 +189,8 @@ def _checked(shop: Shop, found: Arrivals) -> DataFrame:
     wanted = belongs(spec.log, day)
     if any(task.source for task in spec.tasks.values()):
         first, last = look_back(spec, day), found.as_of
-        wanted = wanted | F.col(DAY).between(first.isoformat(), last.isoformat())
+        near = F.col(DAY).between(first.isoformat(), last.isoformat())
+        wanted = wanted | (near & ~ahead_of_its_file())
     if spec.log.day:
         wanted = wanted | (F.col(DAY) == (day - timedelta(days=1)).isoformat())
     return rows.check(samples.identify(events.where(wanted), spec), spec, day)

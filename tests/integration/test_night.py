@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from features.lake import Lake
+from jobs.airflow import Airflow
+from jobs.chain import Chain
+from jobs.home import Home
 from jobs.runs import results
 from tests.conftest import cache
 
@@ -58,10 +61,17 @@ class Market:
 
 @pytest.fixture(scope="module")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
-    """The market after its backfill and its first two nights."""
+    """Eight days of raw logs, and an Airflow that all commands share, as with ``autoifs up``."""
     made = Market(tmp_path_factory.mktemp("market"))
     made.run("simulate", "--days", "8", "--rows", "3000", "--out", str(made.home / "raw/bazaar"))
-    yield made
+    chain = Chain("bazaar")
+    airflow = Airflow(Home(root=made.home, cache=cache()), shared=True)
+    try:
+        airflow.start()
+        chain.make_pools(airflow.wait(chain.dags))
+        yield made
+    finally:
+        airflow.stop()
 
 
 @pytest.fixture(scope="module")

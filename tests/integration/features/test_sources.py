@@ -164,6 +164,8 @@ def test_a_late_row_belongs_to_its_own_day_and_one_too_late_to_none(
     }
     yesterday = days(rows_of(events, spec(), "views", date(2026, 1, 4)))
     assert yesterday == {"yesterday": "2026-01-04"}
+    tomorrow = days(rows_of(events, spec(), "views", date(2026, 1, 6)))
+    assert tomorrow == {}, "a row is in its file's quarantine and in another day's samples"
 
 
 def test_a_table_with_a_repeated_key_gives_one_row_whatever_its_order(
