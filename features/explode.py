@@ -49,12 +49,12 @@ def explode_keys(
     rows = rows.select(*kept, f"_of.{of}", *(f"_of.{name}" for name in names))
     for place, name in enumerate(names):
         others = [column for column in rows.columns if column != name]
-        shorter = [name for name, parts in keys.items() if len(parts) <= place]
+        shorter = [short for short, parts in keys.items() if len(parts) <= place]
         rows = rows.select(*others, F.explode(name).alias(name))
         rows = rows.where(F.col(name).isNotNull() | F.col(of).isin(shorter))
     return rows.select(*kept, of, F.concat_ws(SEPARATOR, *names).alias(key))
 
 
 def single(value: Column) -> Column:
-    """Return a cell of one value as the array of its values: none when it is null."""
+    """Return a cell of one value as the array of its values; a null in it makes no key."""
     return F.array(value.cast("string"))

@@ -1,13 +1,15 @@
 """Bringing frames to rest: in one partition where the day is small, computed where it is reused."""
 
-from pyspark import StorageLevel
-from pyspark.sql import DataFrame, SparkSession
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 PARTITIONS = "spark.sql.shuffle.partitions"
 """The setting that tells a session for small days, where it is 1."""
 
 
-def settle(frame: DataFrame) -> DataFrame:
+def settle(frame: "DataFrame") -> "DataFrame":
     """Compute ``frame`` now and return its rows, held in memory or, when they are many, on disk.
 
     Unlike a cached frame, the result has a plan of one leaf. Spark goes over the whole plan at
@@ -16,11 +18,13 @@ def settle(frame: DataFrame) -> DataFrame:
     which would have the samples computed again once their day's counts are written. What is held
     here is freed when the last frame made of it is forgotten.
     """
+    from pyspark import StorageLevel
+
     held = frame.localCheckpoint(eager=True, storageLevel=StorageLevel.MEMORY_AND_DISK)
     return gather(held)
 
 
-def gather(frame: DataFrame) -> DataFrame:
+def gather(frame: "DataFrame") -> "DataFrame":
     """Return ``frame`` in one partition if the session is one for small days.
 
     Spark then needs no exchange for anything that is made of it: a day of 20,000 rows went through
@@ -29,7 +33,7 @@ def gather(frame: DataFrame) -> DataFrame:
     return frame.coalesce(1) if is_small(frame.sparkSession) else frame
 
 
-def looked_up(frame: DataFrame) -> DataFrame:
+def looked_up(frame: "DataFrame") -> "DataFrame":
     """Return ``frame`` to be joined as a hash table if the session is one for small days.
 
     What Spark does on its own, sorting both sides by text, takes ten times as long.
@@ -37,6 +41,6 @@ def looked_up(frame: DataFrame) -> DataFrame:
     return frame.hint("shuffle_hash") if is_small(frame.sparkSession) else frame
 
 
-def is_small(session: SparkSession) -> bool:
+def is_small(session: "SparkSession") -> bool:
     """Return whether ``session`` was started for days whose plans outweigh their rows."""
     return session.conf.get(PARTITIONS) == "1"

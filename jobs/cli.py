@@ -252,10 +252,10 @@ def samples_show(
     """Say what a published day holds: rows, content hash, labels, quarantine by rule."""
 
     def work() -> Result:
-        from jobs import samples
+        from jobs.show import show
 
         product, _, lake = _product(spec, home)
-        return samples.show(spec=product, lake=lake, day=parse_day(ds))
+        return show(spec=product, lake=lake, day=parse_day(ds))
 
     perform("samples show", debug, work)
 

@@ -17,6 +17,7 @@ from features.spec.load import parse_spec
 from features.spec.model import Spec
 from jobs import partition, samples
 from jobs.home import Home
+from jobs.show import show
 from tests.conftest import cache
 
 if TYPE_CHECKING:
@@ -203,7 +204,7 @@ def test_building_again_gives_the_same_content(shop: Shop) -> None:
 def test_a_day_spread_over_all_cores_has_the_content_of_one_that_is_not(
     shop: Shop, spark: "SparkSession", monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = samples.show(spec=shop.spec, lake=shop.lake, day=FIRST)
+    small = show(spec=shop.spec, lake=shop.lake, day=FIRST)
     monkeypatch.setattr(partition, "BULK", 0)
     # Two hundred partitions, a large session's own, would only take longer.
     monkeypatch.setattr(session, "_LARGE", {PARTITIONS: "4"})
@@ -213,12 +214,12 @@ def test_a_day_spread_over_all_cores_has_the_content_of_one_that_is_not(
         assert spark.conf.get(PARTITIONS) == "4"
     finally:
         spark.conf.set(PARTITIONS, before)
-    large = samples.show(spec=shop.spec, lake=shop.lake, day=FIRST)
+    large = show(spec=shop.spec, lake=shop.lake, day=FIRST)
     assert [large[name] for name in HASHES] == [small[name] for name in HASHES]
 
 
 def test_show_tells_of_a_published_day(shop: Shop) -> None:
-    shown = samples.show(spec=shop.spec, lake=shop.lake, day=FIRST)
+    shown = show(spec=shop.spec, lake=shop.lake, day=FIRST)
     assert (shown["rows"], shown["as_of"]) == (30, "2026-01-01")
     assert shown["labels"]["feed"]["click"] == {"positives": 5, "negatives": 10, "unknown": 0}
     assert shown["labels"]["feed"]["sale"] == {"positives": 0, "negatives": 0, "unknown": 15}

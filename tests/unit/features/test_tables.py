@@ -9,6 +9,7 @@ from deltalake.schema import PrimitiveType
 from features import tables
 from features.errors import LakeError
 from features.lake import Lake
+from features.schemas import schemas
 from features.spec import load_spec
 from features.spec.load import parse_spec
 
@@ -27,7 +28,7 @@ SPEC = parse_spec(TEXT, "shop.yaml")
 def test_tables_are_created_as_arrow_can_read_them(tmp_path: Path, product: str) -> None:
     lake, spec = Lake(str(tmp_path), product), load_spec(product)
     tables.ensure(lake, spec)
-    for table in tables.schemas(spec):
+    for table in schemas(spec):
         opened = lake.open(table)
         protocol = opened.protocol()
         assert (protocol.min_reader_version, protocol.reader_features) == (1, None)
@@ -39,9 +40,9 @@ def test_tables_are_created_as_arrow_can_read_them(tmp_path: Path, product: str)
 
 def test_creating_twice_changes_nothing(lake: Lake) -> None:
     tables.ensure(lake, SPEC)
-    before = {table: lake.open(table).version() for table in tables.schemas(SPEC)}
+    before = {table: lake.open(table).version() for table in schemas(SPEC)}
     tables.ensure(lake, SPEC)
-    assert {table: lake.open(table).version() for table in tables.schemas(SPEC)} == before
+    assert {table: lake.open(table).version() for table in schemas(SPEC)} == before
 
 
 def test_a_new_feature_becomes_a_column_and_a_lost_one_stays(lake: Lake) -> None:
@@ -61,15 +62,15 @@ def test_a_new_task_brings_its_columns_and_its_constraint(lake: Lake) -> None:
 
 
 def test_a_column_that_changed_its_type_is_refused_by_name(lake: Lake) -> None:
-    kept = [field for field in tables.schemas(SPEC)["samples"].fields if field.name != "c_place"]
-    schema = type(tables.schemas(SPEC)["samples"])([*kept, Field("c_place", PrimitiveType("long"))])
+    kept = [field for field in schemas(SPEC)["samples"].fields if field.name != "c_place"]
+    schema = type(schemas(SPEC)["samples"])([*kept, Field("c_place", PrimitiveType("long"))])
     DeltaTable.create(lake.path("samples"), schema, partition_by=["ds"])
     with pytest.raises(LakeError, match=r"shop/samples: column 'c_place' changed its type"):
         tables.ensure(lake, SPEC)
 
 
 def test_a_table_with_deletion_vectors_is_refused(lake: Lake) -> None:
-    schema = tables.schemas(SPEC)["samples"]
+    schema = schemas(SPEC)["samples"]
     features = {"delta.enableDeletionVectors": "true"}
     DeltaTable.create(lake.path("samples"), schema, partition_by=["ds"], configuration=features)
     with pytest.raises(LakeError, match="turn off deletion vectors"):
