@@ -1,6 +1,7 @@
 """Raw cells to typed values: what does not parse is null, never an exception."""
 
 import re
+from collections.abc import Mapping
 from datetime import date
 
 from pyspark.sql import Column
@@ -27,6 +28,14 @@ _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 def raw(name: str) -> Column:
     """Return the raw column called ``name``, whatever characters it is made of."""
     return F.col(f"`{name}`")
+
+
+def named(columns: Mapping[str, str]) -> list[str]:
+    """Return name → SQL as the text of columns, for ``selectExpr``.
+
+    Built call by call, each column would cost ten calls into the JVM.
+    """
+    return [f"{sql} AS `{name}`" for name, sql in columns.items()]
 
 
 def text(column: Column) -> Column:

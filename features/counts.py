@@ -3,7 +3,7 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from features.explode import explode_keys, single
+from features.explode import explode_keys, values_of
 from features.spec import Spec
 from features.spec.layout import entity_name
 
@@ -66,7 +66,9 @@ def entity_keys(spec: Spec) -> dict[str, list[Column]]:
     """Return entity → the values of its columns in a row, for ``explode_keys``."""
     multi = multi_columns(spec)
     return {
-        entity_name(entity): [_values(column, column in multi) for column in entity]
+        entity_name(entity): [
+            values_of(F.col(column_name(column)), multi=column in multi) for column in entity
+        ]
         for entity in spec.entities
     }
 
@@ -75,8 +77,3 @@ def multi_columns(spec: Spec) -> frozenset[str]:
     """Return the columns that the spec declares to hold several tokens."""
     declared = (*spec.features.ids, *spec.features.categories)
     return frozenset(item.column for item in declared if item.multi)
-
-
-def _values(column: str, multi: bool) -> Column:
-    value = F.col(column_name(column))
-    return F.array_distinct(value) if multi else single(value)

@@ -3,6 +3,7 @@
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from features.cells import named
 from features.settle import gather, looked_up
 from features.spec import Layout, Spec, layout_of
 from features.spec.layout import Kind
@@ -42,8 +43,7 @@ def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
         **{column.name: _encoded(column.name, column.kind) for column in layout.columns},
     }
     joined = samples.join(looked_up(found), "sample_id", "left")
-    # As text: columns that are built call by call cost ten calls into the JVM each.
-    return joined.selectExpr(*(f"{sql} AS `{name}`" for name, sql in columns.items()))
+    return joined.selectExpr(*named(columns))
 
 
 def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataFrame:

@@ -55,6 +55,6 @@ def explode_keys(
     return rows.select(*kept, of, F.concat_ws(SEPARATOR, *names).alias(key))
 
 
-def single(value: Column) -> Column:
-    """Return a cell of one value as the array of its values; a null in it makes no key."""
-    return F.array(value.cast("string"))
+def values_of(value: Column, *, multi: bool) -> Column:
+    """Return a cell as the array of its different values; a null in it makes no key."""
+    return F.array_distinct(value) if multi else F.array(value.cast("string"))

@@ -86,9 +86,8 @@ def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task
         & (F.col("_outcome") < F.col(TIME) + F.lit(task.window))
         & _all_known(keys)
     )
-    others = [column for column in impressions.columns if column != found]
     return walked.where(~F.col("_came")).select(
-        *others, F.when(belongs, F.col("_outcome")).alias(found)
+        *impressions.columns, F.when(belongs, F.col("_outcome")).alias(found)
     )
 
 

@@ -2,10 +2,10 @@
 
 from datetime import date
 
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from features.explode import explode_keys, single
+from features.explode import explode_keys, values_of
 from features.spec import Layout, Spec, layout_of
 
 
@@ -39,7 +39,10 @@ def new_tokens(window: DataFrame, vocabulary: DataFrame, spec: Spec, day: date) 
 def tokens_of(samples: DataFrame, kept: list[str], layout: Layout) -> DataFrame:
     """Return ``kept``, ``feature``, ``token`` for each different token of a sample's features."""
     columns = layout.of("category", "multi")
-    values = {column.name: [_values(column.name, column.kind == "multi")] for column in columns}
+    values = {
+        column.name: [values_of(F.col(column.name), multi=column.kind == "multi")]
+        for column in columns
+    }
     return explode_keys(samples, kept, values, "feature", "token")
 
 
@@ -50,7 +53,3 @@ def _frequent(window: DataFrame, layout: Layout) -> DataFrame:
     for column in layout.of("category", "multi"):
         enough |= (F.col("feature") == column.name) & (F.col("count") >= column.min_count)
     return counted.where(enough)
-
-
-def _values(name: str, multi: bool) -> Column:
-    return F.array_distinct(name) if multi else single(F.col(name))

@@ -30,7 +30,7 @@ _CONTENT, _REPEAT, _TURN, _OWN = "_content", "_repeat", "_turn", "_own"
 _INTERNAL = (*READ_COLUMNS, ID, SCENARIO, USER, RULES)
 
 
-def check(impressions: DataFrame, spec: Spec, day: date | None = None) -> DataFrame:
+def check(impressions: DataFrame, spec: Spec, day: date) -> DataFrame:
     """Add ``_rules`` to impressions.
 
     Of rows with one key on one day, the first stays: good ones before broken ones, then by the
@@ -41,7 +41,7 @@ def check(impressions: DataFrame, spec: Spec, day: date | None = None) -> DataFr
     Args:
         impressions: rows after ``features.samples.identify``.
         spec: its ``rules`` are SQL conditions for rejection; null does not reject.
-        day: whose strays are told from its own rows (``wrong-day``); None for other days' rows.
+        day: whose strays are told from its own rows (``wrong-day``).
     """
     own = impressions.withColumn(_OWN, _own_rules(impressions, spec, day))
     hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
@@ -81,14 +81,14 @@ def quarantine(checked: DataFrame, day: date, as_of: date, run_id: str) -> DataF
     )
 
 
-def _own_rules(frame: DataFrame, spec: Spec, day: date | None) -> Column:
+def _own_rules(frame: DataFrame, spec: Spec, day: date) -> Column:
     """Return the ids of the rules that a row breaks by itself."""
     source = spec.log
     tests = {
         "unparseable": F.col(BROKEN).isNotNull(),
         "null-key": F.col(ID).isNull() | F.col(USER).isNull(),
         "no-time": F.col(TIME).isNull(),
-        "wrong-day": F.lit(False) if day is None else stray(source, day) & F.col(DAY).isNotNull(),
+        "wrong-day": stray(source, day) & F.col(DAY).isNotNull(),
         "unknown-scenario": F.col(SCENARIO).isNull() & F.lit(spec.scenarios.other == "quarantine"),
         "not-a-number": _no_number(frame, spec),
         **{rule.id: F.expr(rule.reject) for rule in spec.rules},
