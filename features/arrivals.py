@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -62,6 +63,22 @@ def bulk(spec: Spec, folder: Path, day: date) -> int:
     )
 
 
+def in_batches(sizes: Sequence[int], limit: int) -> list[slice]:
+    """Return which neighbours go together: as many as stay below ``limit``, but at least one.
+
+    >>> in_batches([3, 3, 9, 1], 10)
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    found: list[slice] = []
+    first, total = 0, 0
+    for place, size in enumerate(sizes):
+        if place > first and total + size >= limit:
+            found.append(slice(first, place))
+            first, total = place, 0
+        total += size
+    return [*found, slice(first, len(sizes))] if sizes else []
+
+
 def closing_day(spec: Spec, day: date) -> date:
     """Return the day by whose end every label window of ``day`` has closed.
 
@@ -92,6 +109,13 @@ def last_arrival(spec: Spec, day: date) -> date:
     """Return the last day whose files can change the samples of ``day``."""
     late = max(spec.sources[name].late for name in streams(spec))
     return closing_day(spec, day) + DAY * -(-late // DAY)
+
+
+def reach(spec: Spec, name: str, day: date, until: date) -> tuple[date, date]:
+    """Return the first and last day whose files of a stream ``day`` reads, up to ``until``."""
+    late = DAY * -(-spec.sources[name].late // DAY)
+    ahead = closing_day(spec, day) + late
+    return look_back(spec, day), min(until, ahead)
 
 
 def file_of(source: Source, folder: Path, day: date) -> str:
@@ -135,15 +159,8 @@ def _files(spec: Spec, name: str, folder: Path, day: date, until: date) -> list[
         )
     if source.key is not None:
         return own
-    first, last = _reach(spec, name, day, until)
+    first, last = reach(spec, name, day, until)
     return [path for each in span(first, last) for path in _match(source, folder, each)]
-
-
-def _reach(spec: Spec, name: str, day: date, until: date) -> tuple[date, date]:
-    """Return the first and last daily file of a stream that ``day`` reads."""
-    late = DAY * -(-spec.sources[name].late // DAY)
-    ahead = closing_day(spec, day) + late
-    return look_back(spec, day), min(until, ahead)
 
 
 def _match(source: Source, folder: Path, day: date) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from datetime import date
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -94,12 +93,3 @@ def day_in(column: Column, kind: DataType, pattern: str) -> Column:
     if isinstance(kind, DateType | TimestampType | TimestampNTZType):
         return F.date_format(column, "yyyy-MM-dd")
     return F.date_format(F.to_date(column.cast("string"), pattern), "yyyy-MM-dd")
-
-
-def is_on(time: Column, first: date, last: date, timezone: str) -> Column:
-    """Return whether an instant lies on one of the days ``first`` to ``last`` in ``timezone``.
-
-    Compared as text: a number would stand in the generated code, and every day's code would then
-    have to be compiled, and warmed up, anew.
-    """
-    return day_of(time, timezone).between(first.isoformat(), last.isoformat())

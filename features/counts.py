@@ -1,4 +1,4 @@
-"""What happened to whom on one day: impressions and outcomes per entity, for later days' rates."""
+"""What happened to whom on a day: impressions and outcomes per entity, for later days' rates."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -26,25 +26,26 @@ def entity_columns(spec: Spec) -> list[str]:
 
 
 def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
-    """Count a day's facts per entity, in one pass over them.
+    """Count the facts of days per entity, in one pass over them.
 
     A fact with several tokens in a multi-value column counts once for each different token; one
     without a value in a column of an entity does not count for that entity.
 
     Args:
-        happened: one row per fact of the day: the columns of ``entity_columns`` under their
+        happened: one row per fact: its day ``ds``, the columns of ``entity_columns`` under their
             ``column_name`` (arrays of strings where multi-value), ``event_time``, ``impression``
             (1 for an impression of that day, else 0) and ``n_<task>`` (1 for a positive outcome
             that happened that day, else 0).
         spec: names the entities and tasks.
 
     Returns:
-        ``entity``, ``key``, ``n`` (impressions), ``last`` (time of the last one, null when none)
-        and ``n_<task>`` (positives); the row ``OVERALL`` counts all facts.
+        ``ds``, ``entity``, ``key``, ``n`` (impressions), ``last`` (time of the last one, null when
+        none) and ``n_<task>`` (positives); the row ``OVERALL`` counts all facts of a day.
     """
     positives = [f"n_{task}" for task in spec.tasks]
     seen = F.when(F.col("impression") == 1, F.col("event_time"))
     facts = happened.select(
+        "ds",
         *map(column_name, entity_columns(spec)),
         F.col("impression").cast("long").alias("n"),
         seen.alias("last"),
@@ -53,9 +54,9 @@ def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
     name, key = OVERALL
     everything = {name: [F.array(F.lit(key))]}
     keyed = explode_keys(
-        facts, ["n", "last", *positives], {**entity_keys(spec), **everything}, "entity", "key"
+        facts, ["ds", "n", "last", *positives], {**entity_keys(spec), **everything}, "entity", "key"
     )
-    return keyed.groupBy("entity", "key").agg(
+    return keyed.groupBy("ds", "entity", "key").agg(
         F.sum("n").alias("n"),
         F.max("last").alias("last"),
         *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in positives),

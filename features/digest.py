@@ -1,4 +1,4 @@
-"""What a day's rows are, in one number that does not depend on their order."""
+"""What rows are, in one number that does not depend on their order."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -7,19 +7,14 @@ LINEAGE = ("as_of", "run_id")
 """Columns that say when a row was made, not what it is."""
 
 
-def digest(frame: DataFrame) -> tuple[int, str]:
-    """Return the row count and content hash of ``frame``, in one pass.
+def digests(frame: DataFrame) -> dict[str, tuple[int, str]]:
+    """Return the row count and content hash of each ``ds`` in ``frame``, in one pass.
 
-    The hash is the sum of the rows' 64-bit hashes, so equal rows in any order give the same, and
-    it tells a row written twice from a row written once.
-
-    >>> digest(spark.range(2)) == digest(spark.range(2).orderBy("id", ascending=False))
-    ... # doctest: +SKIP
-    True
+    A hash is the sum of the rows' 64-bit hashes, so equal rows in any order give the same, and it
+    tells a row written twice from a row written once.
     """
-    row = frame.agg(F.count(F.lit(1)), content_sum(frame.columns)).first()
-    rows, total = (0, 0) if row is None else (row[0], int(row[1] or 0))
-    return rows, format_hash(total)
+    days = frame.groupBy("ds").agg(F.count(F.lit(1)), content_sum(frame.columns)).collect()
+    return {ds: (rows, format_hash(int(total))) for ds, rows, total in days}
 
 
 def content_sum(columns: list[str]) -> Column:
@@ -36,3 +31,7 @@ def format_hash(total: int) -> str:
     '000000000000000000000000000000ff'
     """
     return f"{total % 2**128:032x}"
+
+
+EMPTY = (0, format_hash(0))
+"""Row count and content hash of no rows."""

@@ -9,6 +9,7 @@ from features.spec import Layout, Spec, layout_of
 from features.spec.layout import Kind
 from features.vocabulary import tokens_of
 
+SAMPLE = ["ds", "sample_id"]
 KNOWN = "_known"
 """Maps a single-value feature to its token's index, while a sample's columns are made."""
 
@@ -21,7 +22,7 @@ def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
     may hold millions of them.
 
     Args:
-        samples: published samples of one day: ``ds``, ``sample_id``, ``scenario``, ``user``, and
+        samples: published samples: ``ds``, ``sample_id``, ``scenario``, ``user``, and
             per task ``label_<task>``, per feature the layout's column.
         vocabulary: ``feature``, ``token``, ``index``.
         spec: declares scenarios, tasks and features.
@@ -42,7 +43,7 @@ def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
         **{f"y_{task}": f"cast(label_{task} AS float)" for task in layout.tasks},
         **{column.name: _encoded(column.name, column.kind) for column in layout.columns},
     }
-    joined = samples.join(looked_up(found), "sample_id", "left")
+    joined = samples.join(looked_up(found), SAMPLE, "left")
     return joined.selectExpr(*named(columns))
 
 
@@ -51,12 +52,12 @@ def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataF
 
     A map is read by generated code; picking from one list by lambdas was five times as slow.
     """
-    tokens = gather(tokens_of(samples, ["sample_id"], layout))
+    tokens = gather(tokens_of(samples, SAMPLE, layout))
     indices = looked_up(vocabulary.select("feature", "token", "index"))
     known = tokens.join(indices, ["feature", "token"])
     several = [column.name for column in layout.of("multi")]
     single = F.when(~F.col("feature").isin(several), F.struct("feature", "index"))
-    return known.groupBy("sample_id").agg(
+    return known.groupBy(SAMPLE).agg(
         F.map_from_entries(F.collect_list(single)).alias(KNOWN),
         *(
             F.sort_array(F.collect_list(F.when(F.col("feature") == name, F.col("index")))).alias(

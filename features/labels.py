@@ -1,14 +1,14 @@
 """Labels: what became of an impression, by when, and whether that can still change."""
 
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import timedelta
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from features import cells
 from features.settle import looked_up
-from features.sources import ARRIVED, DAY, TIME
+from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
 from features.spec.model import Task
 
@@ -35,15 +35,17 @@ def outcomes_of(events: DataFrame, task: Task) -> DataFrame:
     """Return the events of an outcome stream that count for ``task``.
 
     Args:
-        events: the stream, as ``features.sources.read_events`` returns it.
+        events: the stream, as ``features.batch.Batch.spread`` returns it.
         task: its ``where`` says which events count; those without a key or a time do not.
 
     Returns:
-        ``_on_<column>`` (text) for each column of ``task.on``, ``_time`` and ``_arrived``.
+        ``_for``, ``_on_<column>`` (text) for each column of ``task.on``, ``_time``, ``_arrived``.
     """
     counted = events.where(F.coalesce(F.expr(task.where), F.lit(False))) if task.where else events
     keys = [cells.text(cells.raw(column)).alias(on_name(column)) for column in task.on]
-    return counted.select(*keys, TIME, ARRIVED).dropna("any", subset=[*map(on_name, task.on), TIME])
+    return counted.select(FOR, *keys, TIME, ARRIVED).dropna(
+        "any", subset=[*map(on_name, task.on), TIME]
+    )
 
 
 def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task) -> DataFrame:
@@ -57,7 +59,7 @@ def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task
     time, an impression's outcome is the nearest later one, unless an impression comes before it.
 
     Args:
-        impressions: one row per impression: ``_id``, ``_time``, ``_on_<column>``.
+        impressions: one row per day and impression: ``_for``, ``_id``, ``_time``, ``_on_<column>``.
         outcomes: as ``outcomes_of`` returns them.
         name: the task's name.
         task: its key and window.
@@ -67,13 +69,13 @@ def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task
     """
     found = outcome_name(name)
     keys = [on_name(column) for column in task.on]
-    happened = outcomes.select(*keys, F.col(TIME).alias(found))
+    happened = outcomes.select(FOR, *keys, F.col(TIME).alias(found))
     both = impressions.withColumn(found, F.lit(None).cast("timestamp")).unionByName(
         happened, allowMissingColumns=True
     )
     is_outcome = F.col(found).isNotNull()
     latest_first = [F.col("_at").desc(), F.col("_came").desc(), F.col(ID).desc()]
-    backwards = by_key(*keys).orderBy(*latest_first).rowsBetween(Window.unboundedPreceding, -1)
+    backwards = by_key(FOR, *keys).orderBy(*latest_first).rowsBetween(Window.unboundedPreceding, -1)
     walked = both.select(
         "*", F.coalesce(found, TIME).alias("_at"), is_outcome.alias("_came")
     ).select(
@@ -97,20 +99,20 @@ def attribute_all(
     """Return ``impressions`` with ``_first_<task>`` for every task that ``outcomes`` names.
 
     Args:
-        impressions: one row per ``_day`` and ``_id``; columns that attribution does not need are
-            not dragged through its sorts.
+        impressions: one row per ``_for``, ``_day`` and ``_id``; columns that attribution does not
+            need are not dragged through its sorts.
         outcomes: task → what ``outcomes_of`` returns.
         spec: declares the tasks.
     """
     if not outcomes:
         return impressions
     needed = dict.fromkeys(on_name(column) for name in outcomes for column in spec.tasks[name].on)
-    slim = impressions.select(DAY, ID, TIME, *needed)
+    slim = impressions.select(FOR, DAY, ID, TIME, *needed)
     for name, events in outcomes.items():
         slim = attribute(slim, events, name, spec.tasks[name])
     firsts = [outcome_name(name) for name in outcomes]
-    followed = slim.select(DAY, ID, *firsts).dropna("all", subset=firsts)
-    return impressions.join(looked_up(followed), [DAY, ID], "left")
+    followed = slim.select(FOR, DAY, ID, *firsts).dropna("all", subset=firsts)
+    return impressions.join(looked_up(followed), [FOR, DAY, ID], "left")
 
 
 def by_key(*columns: str) -> WindowSpec:
@@ -121,16 +123,16 @@ def by_key(*columns: str) -> WindowSpec:
     return Window.partitionBy(F.xxhash64(*columns), *columns)
 
 
-def label_columns(spec: Spec, as_of: date) -> list[Column]:
+def label_columns(spec: Spec) -> list[Column]:
     """Return ``label_<t>``, ``mature_<t>`` and ``time_<t>`` for every task, in the spec's order.
 
-    A label is known (mature) when its window had closed by the end of ``as_of``; until then it is
+    A label is known (mature) when its window had closed by the end of ``_until``; until then it is
     null, even when its outcome was seen. It is null and never mature where the scenario does not
     have the task, and where a wide log's expression is null (the row does not say).
     """
     columns = []
     for name, task in spec.tasks.items():
-        mature = _mature(spec, name, task, as_of)
+        mature = _mature(spec, name, task)
         value = F.col(wide_name(name)) if task.label else F.col(outcome_name(name)).isNotNull()
         time = F.col(TIME) if task.label else F.col(outcome_name(name))
         columns += [
@@ -141,7 +143,7 @@ def label_columns(spec: Spec, as_of: date) -> list[Column]:
     return columns
 
 
-def _mature(spec: Spec, name: str, task: Task, as_of: date) -> Column:
+def _mature(spec: Spec, name: str, task: Task) -> Column:
     has = F.lit(True)
     if task.scenarios is not None:
         has = F.col(SCENARIO).isin(*task.scenarios)
@@ -151,7 +153,7 @@ def _mature(spec: Spec, name: str, task: Task, as_of: date) -> Column:
         return has
     # A window that ends with a day has closed by its end.
     last_moment = F.col(TIME) + F.lit(task.window - timedelta(microseconds=1))
-    return has & (cells.day_of(last_moment, spec.timezone) <= as_of.isoformat())
+    return has & (cells.day_of(last_moment, spec.timezone) <= F.col(UNTIL))
 
 
 def _all_known(keys: list[str]) -> Column:

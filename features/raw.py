@@ -1,17 +1,18 @@
 """A product's raw data over a run of several days: what stays the same is read once."""
 
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features import cells
-from features.arrivals import Arrivals
+from features.batch import Batch
 from features.errors import SourceError
 from features.needs import needed_columns, used_tables
 from features.settle import is_small, settle
-from features.sources import explained, read_events, read_table
+from features.sources import FOR, explained, read_events, read_table
 from features.spec import Spec
 
 _Key = tuple[str, tuple[Path, ...]]
@@ -27,9 +28,9 @@ class Raw:
     """Whether several days are built: then streams without a file a day are kept, parsed."""
     _kept: dict[_Key, DataFrame] = field(default_factory=dict)
 
-    def events(self, name: str, found: Arrivals) -> DataFrame:
-        """Return a stream's events of the files of ``found``."""
-        paths = found.files[name]
+    def events(self, name: str, batch: Batch) -> DataFrame:
+        """Return a stream's events of the files of ``batch``."""
+        paths = batch.files[name]
         if self.spec.sources[name].daily or not self.keep:
             return read_events(self.spark, self.spec, name, paths)
         if (name, paths) not in self._kept:
@@ -40,22 +41,35 @@ class Raw:
             self._kept[name, paths] = settle(frame)
         return self._kept[name, paths]
 
-    def tables(self, found: Arrivals) -> dict[str, DataFrame]:
+    def tables(self, batch: Batch) -> dict[str, DataFrame]:
         """Return the attribute tables that features use, one row a key.
+
+        One that is delivered anew every day has one row a day and key, the day being ``_for``.
 
         Raises:
             SourceError: when a declared number is one in no row.
         """
-        return {name: self._table(name, found) for name in used_tables(self.spec)}
+        return {name: self._table(name, batch) for name in used_tables(self.spec)}
 
-    def _table(self, name: str, found: Arrivals) -> DataFrame:
-        key = (name, found.files[name])
+    def _table(self, name: str, batch: Batch) -> DataFrame:
+        wanted = {(name, found.files[name]) for found in batch.days}
+        for old in [one for one in self._kept if one[0] == name and one not in wanted]:
+            self._kept.pop(old)
+        if not self.spec.sources[name].daily:
+            return self._version(name, batch.days[0].files[name])
+        versions = [
+            self._version(name, found.files[name]).withColumn(FOR, F.lit(found.day.isoformat()))
+            for found in batch.days
+        ]
+        return reduce(DataFrame.unionByName, versions)
+
+    def _version(self, name: str, paths: tuple[Path, ...]) -> DataFrame:
+        """Return a table of attributes as some files give it."""
+        key = (name, paths)
         if key not in self._kept:
-            for old in [one for one in self._kept if one[0] == name]:
-                self._kept.pop(old)
-            frame = read_table(self.spark, self.spec, name, found.files[name])
+            frame = read_table(self.spark, self.spec, name, paths)
             used = [cells.raw(column) for column in needed_columns(self.spec)[name]]
-            with explained(found.files):
+            with explained({name: paths}):
                 self._kept[key] = settle(frame.select(*used))
             self._check_numbers(name, self._kept[key])
         return self._kept[key]

@@ -1,7 +1,6 @@
 """From checked impressions to samples: scenario, attributes, typed features, labels, lineage."""
 
 from collections.abc import Iterable, Mapping
-from datetime import date
 from functools import reduce
 
 from pyspark.errors import AnalysisException
@@ -22,7 +21,7 @@ from features.labels import (
 )
 from features.needs import feature_columns
 from features.rates import add_rates
-from features.sources import ARRIVED, DAY, FILE, TIME
+from features.sources import ARRIVED, DAY, FILE, FOR, TIME, UNTIL
 from features.spec import Column as Feature
 from features.spec import Spec, layout_of
 
@@ -75,7 +74,7 @@ def check_condition(events: DataFrame, sql: str, place: str) -> None:
 def join_tables(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
     """Join the columns of attribute tables that the spec uses, as ``<table>_<column>``.
 
-    An impression whose key is in no table keeps nulls.
+    An impression whose key is in no table keeps nulls. A table that differs by day has ``_for``.
     """
     for name, table in tables.items():
         key = str(spec.sources[name].key)
@@ -83,8 +82,10 @@ def join_tables(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) 
         named = [
             cells.raw(column.partition(".")[2]).alias(attribute_name(column)) for column in used
         ]
-        side = table.select(cells.text(cells.raw(key)).alias("_key"), *named)
-        events = events.join(side, cells.text(cells.raw(key)) == side["_key"], "left").drop("_key")
+        day = [FOR] if FOR in table.columns else []
+        side = table.select(*day, cells.text(cells.raw(key)).alias("_key"), *named)
+        keyed = events.withColumn("_key", cells.text(cells.raw(key)))
+        events = keyed.join(side, [*day, "_key"], "left").drop("_key")
     return events
 
 
@@ -102,13 +103,14 @@ def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> Dat
         tables: the attribute tables that the spec uses.
 
     Returns:
-        ``_id _day _time _file _arrived _scenario _user``, the entities' columns (text, or arrays
-        of text), the typed features that need no history (``c_ m_ n_``), ``_said_<task>`` for
-        labels of the wide log and ``_on_<column>`` for outcomes that are joined.
+        ``_for _until _id _day _time _file _arrived _scenario _user``, the entities' columns (text,
+        or arrays of text), the typed features that need no history (``c_ m_ n_``),
+        ``_said_<task>`` for labels of the wide log and ``_on_<column>`` for outcomes that are
+        joined.
     """
     joined = join_tables(events, spec, tables)
     schema = joined.schema
-    base = [ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
+    base = [FOR, UNTIL, ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
     multi = {item.source: item for item in layout_of(spec).of("multi")}
     entities = [
         _cell(column, schema, multi.get(column)).alias(column_name(column))
@@ -138,20 +140,21 @@ def plain_features(spec: Spec) -> list[Feature]:
     return [column for column in layout_of(spec).columns if column.source in known]
 
 
-def happened(attributed: DataFrame, spec: Spec, day: date) -> DataFrame:
-    """Return what happened on ``day``, one row a fact, for ``features.counts.daily_counts``.
+def happened(attributed: DataFrame, spec: Spec) -> DataFrame:
+    """Return what happened on each ``_for``, one row a fact, for ``features.counts.daily_counts``.
 
     A fact is an impression of the day (with the labels of its own row), or an outcome that came on
     the day; an outcome's entities are those of the impression it belongs to.
 
     Args:
-        attributed: ``facts`` of the day and the days before it, with ``_first_<task>``.
+        attributed: ``facts`` of the days and the days before each, with ``_first_<task>``.
         spec: names entities and tasks.
-        day: the day.
     """
+    day = F.col(FOR).alias("ds")
     entities = [column_name(column) for column in entity_columns(spec)]
     wide = {name: task for name, task in spec.tasks.items() if task.label}
-    shown = attributed.where(F.col(DAY) == day.isoformat()).select(
+    shown = attributed.where(F.col(DAY) == F.col(FOR)).select(
+        day,
         *entities,
         F.col(TIME).alias("event_time"),
         F.lit(1).alias("impression"),
@@ -161,7 +164,8 @@ def happened(attributed: DataFrame, spec: Spec, day: date) -> DataFrame:
     for late in (name for name in spec.tasks if name not in wide):
         first = F.col(outcome_name(late))
         parts.append(
-            attributed.where(cells.is_on(first, day, day, spec.timezone)).select(
+            attributed.where(cells.day_of(first, spec.timezone) == F.col(FOR)).select(
+                day,
                 *entities,
                 first.alias("event_time"),
                 F.lit(0).alias("impression"),
@@ -171,24 +175,21 @@ def happened(attributed: DataFrame, spec: Spec, day: date) -> DataFrame:
     return reduce(DataFrame.unionByName, parts)
 
 
-def assemble(
-    attributed: DataFrame, counts: DataFrame, spec: Spec, day: date, as_of: date
-) -> DataFrame:
-    """Return the samples of ``day`` in the columns of the table ``samples``.
+def assemble(attributed: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
+    """Return the samples of days in the columns of the table ``samples``.
 
     Args:
-        attributed: ``facts`` with ``_first_<task>`` where outcomes are joined; other days' rows
-            and history-only rows are left out here.
-        counts: the table of daily counts.
+        attributed: ``facts`` with ``_first_<task>`` where outcomes are joined; rows near a day
+            that are not its own, and history-only rows, are left out here.
+        counts: the daily counts of the days before.
         spec: the product.
-        day: the samples' day.
-        as_of: the last day whose arrivals ``attributed`` holds.
+        days: the days, as ``features.batch.calendar`` returns them.
     """
-    chosen = attributed.where((F.col(DAY) == day.isoformat()) & F.col(SCENARIO).isNotNull())
-    labelled = chosen.select("*", F.col(ID).alias("sample_id"), *label_columns(spec, as_of))
-    ready = add_rates(labelled, counts, spec, day)
+    chosen = attributed.where((F.col(DAY) == F.col(FOR)) & F.col(SCENARIO).isNotNull())
+    labelled = chosen.select("*", F.col(ID).alias("sample_id"), *label_columns(spec))
+    ready = add_rates(labelled, counts, spec, days)
     return ready.selectExpr(
-        f"'{day}' AS ds",
+        f"`{FOR}` AS ds",
         "sample_id",
         f"`{SCENARIO}` AS scenario",
         f"`{USER}` AS user",
@@ -196,7 +197,7 @@ def assemble(
         *(f"{part}_{task}" for task in spec.tasks for part in ("label", "mature", "time")),
         *(column.name for column in layout_of(spec).columns),
         f"`{FILE}` AS source_file",
-        f"'{as_of}' AS as_of",
+        f"`{UNTIL}` AS as_of",
     )
 
 

@@ -30,7 +30,14 @@ from features.spec.model import Source
 DAY, TIME, FILE, ARRIVED, BROKEN = "_day", "_time", "_file", "_arrived", "_broken"
 """Columns that reading adds: day of the event, its instant, file, day of the file, broken line."""
 
+FOR, UNTIL = "_for", "_until"
+"""Columns of an event among days that are built: the day that this copy of it is for, and the last
+day whose arrivals count for that."""
+
 READ_COLUMNS = (DAY, TIME, FILE, ARRIVED, BROKEN)
+
+ADDED_COLUMNS = (*READ_COLUMNS, FOR, UNTIL)
+"""Columns that are not the raw row's own."""
 
 
 def read_events(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path]) -> DataFrame:
@@ -85,22 +92,18 @@ def read_table(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path]
 
 def content_hash(frame: DataFrame) -> Column:
     """Return a 64-bit hash of a row's raw columns; a null is not the same as no column."""
-    columns = [name for name in frame.columns if name not in READ_COLUMNS]
+    columns = [name for name in frame.columns if name not in ADDED_COLUMNS]
     return F.xxhash64(*(F.xxhash64(cells.raw(name)) for name in columns))
 
 
-def rows_of(events: DataFrame, spec: Spec, name: str, day: date) -> DataFrame:
-    """Return the rows that belong to ``day``: its own, and those of its file that fit no day.
+def belongs(source: Source) -> Column:
+    """Return whether a row is part of the input of ``_for``.
 
-    The latter (no readable day, or a day the stream's lateness does not reach) are part of the
-    day's input, so that row rules can name them; nothing vanishes between files.
+    Those are the day's own rows, and those of its file that fit no day (no readable day, or a day
+    the stream's lateness does not reach), so that row rules can name them; nothing vanishes
+    between files.
     """
-    return events.where(belongs(spec.sources[name], day))
-
-
-def belongs(source: Source, day: date) -> Column:
-    """Return whether a row is one of those that ``rows_of`` returns."""
-    return ((F.col(DAY) == day.isoformat()) & ~ahead_of_its_file()) | stray(source, day)
+    return ((F.col(DAY) == F.col(FOR)) & ~ahead_of_its_file()) | stray(source)
 
 
 def ahead_of_its_file() -> Column:
@@ -108,14 +111,14 @@ def ahead_of_its_file() -> Column:
     return F.coalesce(F.col(ARRIVED) < F.col(DAY), F.lit(False))
 
 
-def stray(source: Source, day: date) -> Column:
-    """Return whether a row comes with the file of ``day`` but no day will take it."""
+def stray(source: Source) -> Column:
+    """Return whether a row comes with the file of ``_for`` but no day will take it."""
     undated = F.col(DAY).isNull()
     if not source.daily:
         return undated
-    oldest = day - timedelta(days=-(-source.late // timedelta(days=1)))
-    inside = F.col(DAY).between(oldest.isoformat(), day.isoformat())
-    return (F.col(ARRIVED) == day.isoformat()) & (undated | ~inside)
+    oldest = F.date_sub(F.col(FOR), -(-source.late // timedelta(days=1))).cast("string")
+    inside = F.col(DAY).between(oldest, F.col(FOR))
+    return (F.col(ARRIVED) == F.col(FOR)) & (undated | ~inside)
 
 
 @contextmanager

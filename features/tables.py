@@ -1,13 +1,14 @@
 """The Delta tables that Spark writes: creating them, and replacing and reading days."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -63,31 +64,38 @@ def ensure(lake: Lake, spec: Spec) -> None:
             _assert_readable(lake, table)
 
 
-def replace_day(
-    frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict[str, Any], files: int = 1
+def replace_days(
+    frame: "DataFrame",
+    lake: Lake,
+    table: str,
+    metadata: Mapping[date, Mapping[str, Any]],
+    files: int = 1,
 ) -> None:
-    """Replace the partition of ``day`` in one commit that says ``metadata`` of itself.
+    """Replace the partitions of days, each in one commit that says its ``metadata`` of itself.
 
     Args:
-        frame: the day's rows; columns it lacks are written null, others than the table's refused.
+        frame: the days' rows; columns it lacks are written null, others than the table's refused.
         lake: where the table lies.
         table: its name.
-        day: the partition; rows of another day are refused by Delta.
-        metadata: what ``Lake.commit_of`` will return; ``ds`` is added.
-        files: into how many files the rows go.
+        metadata: day -> what ``Lake.commit_of`` will return; ``ds`` is added. Every day here is
+            replaced, by nothing if it has no row.
+        files: into how many files the rows of a day go.
 
     Raises:
         LakeError: when the lake is not writable or another run writes the same table.
+        ValueError: when ``frame`` holds a row of another day; nothing is written.
     """
-    said = json.dumps({"ds": day.isoformat(), **metadata}, default=str)
     ordered = _in_order(frame, lake, table)
-    where = f"ds = '{day.isoformat()}'"
     with _writable(lake, table):
         if is_small(frame.sparkSession):
-            _write_arrow(ordered, lake, table, said, mode="overwrite", predicate=where)
+            _replace_by_arrow(_to_arrow(ordered, lake, table), lake, table, metadata)
             return
-        writer = ordered.coalesce(files).write.format("delta").mode("overwrite")
-        writer.option("replaceWhere", where).option("userMetadata", said).save(lake.path(table))
+        for day, said in metadata.items():
+            where = f"ds = '{day.isoformat()}'"
+            rows = ordered.where(where) if len(metadata) > 1 else ordered
+            writer = rows.coalesce(files).write.format("delta").mode("overwrite")
+            writer.option("replaceWhere", where).option("userMetadata", _note(day, said))
+            writer.save(lake.path(table))
 
 
 def append(frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict[str, Any]) -> None:
@@ -96,11 +104,14 @@ def append(frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict
     Raises:
         LakeError: when the lake is not writable or another run writes the same table.
     """
-    said = json.dumps({"ds": day.isoformat(), **metadata}, default=str)
+    said = _note(day, metadata)
     ordered = _in_order(frame, lake, table)
     with _writable(lake, table):
         if is_small(frame.sparkSession):
-            _write_arrow(ordered, lake, table, said, mode="append")
+            rows = _to_arrow(ordered, lake, table)
+            write_deltalake(
+                lake.path(table), rows, mode="append", commit_properties=_properties(said)
+            )
             return
         writer = ordered.coalesce(1).write.format("delta").mode("append")
         writer.option("userMetadata", said).save(lake.path(table))
@@ -122,11 +133,35 @@ def read(
     return gather(reader.parquet(*files).select(*schema.names))
 
 
-def _write_arrow(frame: "DataFrame", lake: Lake, table: str, said: str, **how: Any) -> None:
-    """Write a small frame from this process: Spark's own way of writing takes ten times as long."""
-    rows = frame.toArrow().cast(pa.schema(lake.open(table).schema().to_arrow()))
-    properties = CommitProperties(custom_metadata={"userMetadata": said})
-    write_deltalake(lake.path(table), rows, commit_properties=properties, **how)
+def _replace_by_arrow(
+    rows: pa.Table, lake: Lake, table: str, metadata: Mapping[date, Mapping[str, Any]]
+) -> None:
+    """Write small days from this process: Spark's own way of writing takes ten times as long."""
+    strays = set(pc.unique(rows["ds"]).to_pylist()) - {day.isoformat() for day in metadata}
+    if strays:
+        raise ValueError(f"{table}: rows of {', '.join(sorted(strays))} among those to be written")
+    for day, said in metadata.items():
+        ds = day.isoformat()
+        write_deltalake(
+            lake.path(table),
+            rows.filter(pc.equal(rows["ds"], ds)),
+            mode="overwrite",
+            predicate=f"ds = '{ds}'",
+            commit_properties=_properties(_note(day, said)),
+        )
+
+
+def _to_arrow(frame: "DataFrame", lake: Lake, table: str) -> pa.Table:
+    return frame.toArrow().cast(pa.schema(lake.open(table).schema().to_arrow()))
+
+
+def _note(day: date, metadata: Mapping[str, Any]) -> str:
+    """Return what a commit says of itself."""
+    return json.dumps({**metadata, "ds": day.isoformat()}, default=str)
+
+
+def _properties(note: str) -> CommitProperties:
+    return CommitProperties(custom_metadata={"userMetadata": note})
 
 
 def _create(lake: Lake, table: str, schema: Schema) -> None:

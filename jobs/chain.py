@@ -1,7 +1,9 @@
 """A product's DAGs as a command sees them: names, pools, and how a day goes through them."""
 
 import logging
+from collections.abc import Sequence
 from datetime import date
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +42,32 @@ class Chain:
         Raises:
             UserError: the sentence of the task that failed.
         """
+        return self.nights(client, [day], conf)[0]
+
+    def nights(
+        self, client: Client, days: Sequence[date], conf: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Send days through both DAGs, the oldest first; return of each what ``night`` does.
+
+        While a day's model is trained, the samples of the next day are made.
+
+        Raises:
+            UserError: the sentence of the first task that failed.
+        """
         night = Night(client, Echo(client.logs))
         known = run_ids(client, self.training)
-        results = self._follow(night, self.samples, client.trigger(self.samples, day, conf))
-        started = appearing(client, self.training, day, known)
-        results |= self._follow(night, self.training, started)
-        tasks = _shorten(night.tasks, day)
-        waiting = any(entry["state"] == WAITING for entry in tasks.values())
-        return {"tasks": tasks, "results": results, "waiting": waiting}
+        made = client.trigger(self.samples, days[0], conf)
+        found = []
+        for day, following in zip_longest(days, days[1:]):
+            results = self._follow(night, self.samples, made)
+            if following:
+                made = client.trigger(self.samples, following, conf)
+            started = appearing(client, self.training, day, known)
+            results |= self._follow(night, self.training, started)
+            tasks = _of_day(night.tasks, day)
+            waiting = any(entry["state"] == WAITING for entry in tasks.values())
+            found.append({"tasks": tasks, "results": results, "waiting": waiting})
+        return found
 
     def backfill(
         self, client: Client, first: date, last: date, conf: dict[str, Any], reprocess: str
@@ -84,8 +104,9 @@ class Chain:
         return night.results(dag_id, run_id)
 
 
-def _shorten(tasks: dict[str, dict[str, Any]], day: date) -> dict[str, dict[str, Any]]:
-    return {name.removeprefix(f"{day} "): entry for name, entry in tasks.items()}
+def _of_day(tasks: dict[str, dict[str, Any]], day: date) -> dict[str, dict[str, Any]]:
+    start = f"{day} "
+    return {name[len(start) :]: entry for name, entry in tasks.items() if name.startswith(start)}
 
 
 def chain_of(spec_name: str) -> tuple[Chain, str]:

@@ -59,8 +59,7 @@ def demo(*, home: Home, rows: int = ROWS, days: int = DAYS, nights: int = NIGHTS
             conf = run_options(None, to=history[-1].isoformat())
             chain.backfill(client, history[0], history[-1], conf, "completed")
         with watch.step("nights"):
-            for day in later:
-                chain.night(client, day, {})
+            chain.nights(client, later, {})
     return {**_outcome(home, later[-1]), "days": days, "steps": watch.seconds}
 
 

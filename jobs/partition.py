@@ -1,6 +1,7 @@
-"""Building one day: raw files to staged samples, quarantine and counts, in one Spark session."""
+"""Building days: raw files to staged samples, quarantine and counts, in one Spark session."""
 
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -11,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from features import labels, samples, tables
-from features.arrivals import Arrivals, arrivals, look_back
-from features.cells import is_on
+from features import cells, labels, samples, tables
+from features.arrivals import Arrivals, arrivals
+from features.batch import BEFORE, CLOSING, SINCE, Batch
 from features.counts import daily_counts
-from features.digest import digest
+from features.digest import EMPTY, digests
 from features.errors import SpecError
 from features.fingerprint import counts_fingerprint
 from features.lake import Lake
@@ -24,7 +25,9 @@ from features.settle import settle
 from features.sources import (
     ARRIVED,
     DAY,
+    FOR,
     TIME,
+    UNTIL,
     ahead_of_its_file,
     belongs,
     explained,
@@ -75,11 +78,9 @@ class Shop:
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """A day's samples, staged but not yet published."""
+    """What was staged of a day."""
 
     found: Arrivals
-    frame: DataFrame
-    """The samples, already computed."""
     rows: int
     content_hash: str
     quarantined: dict[str, int]
@@ -128,43 +129,49 @@ class Census:
         return {scenario for scenario, _, _ in self.groups if scenario is not None}
 
 
-def build(shop: Shop, found: Arrivals, said: dict[str, Any], watch: Stopwatch) -> Built:
-    """Write a day's staged samples, quarantine and counts.
+@dataclass(frozen=True)
+class Counts:
+    """Counts that were made of the days that had none, or others."""
+
+    frame: DataFrame | None
+    said: dict[date, dict[str, Any]]
+    """Day → what the commit of its counts is to say."""
+
+
+def build(
+    shop: Shop, batch: Batch, said: Mapping[date, Mapping[str, Any]], watch: Stopwatch
+) -> tuple[DataFrame, list[Built]]:
+    """Write the staged samples, quarantine and counts of days.
 
     Args:
         shop: the product and its places.
-        found: the day's files.
-        said: what the staged commit is to say beside rows and content hash.
+        batch: the days and their files.
+        said: day → what its staged commit is to say beside rows and content hash.
         watch: takes the time of the steps.
+
+    Returns:
+        The samples of all days, already computed, and what was staged of each.
 
     Raises:
         SourceError, MissingDayError: when the raw data is not as the spec declares it.
         SpecError: when an expression is no condition, or a scenario has no row.
     """
-    with explained(found.files):
+    with explained(batch.files):
         with watch.step("read"):
-            near = settle(_checked(shop, found))
-            checked = near.where(belongs(shop.spec.log, found.day))
-            census = _census(shop, found, checked)
+            near = settle(_checked(shop, batch))
+            checked = near.where(belongs(shop.spec.log))
+            censuses = _censuses(shop, batch, checked)
         with watch.step("join"):
-            now, then = _facts(shop, found, near)
+            now, counts = _facts(shop, batch, near)
         with watch.step("features"):
-            history = tables.read(shop.spark, shop.lake, "counts")
-            staged = settle(samples.assemble(now, history, shop.spec, found.day, found.as_of))
-            rows_in, content = digest(staged)
+            history = _history(shop, batch, counts)
+            days = batch.calendar(shop.spark)
+            staged = settle(samples.assemble(now, history, shop.spec, days))
+            contents = digests(staged)
         with watch.step("write"):
-            said = {**said, "as_of": found.as_of, "rows": rows_in, "content_hash": content}
-            _write(shop, found, checked, then, staged, said)
-        return Built(
-            found=found,
-            frame=staged,
-            rows=rows_in,
-            content_hash=content,
-            quarantined=census.by_rule,
-            input=census.total,
-            history=census.history,
-            refused=census.refused,
-        )
+            built = [_built(found, censuses[found.day], contents) for found in batch.days]
+            _write(shop, built, checked, counts, staged, said)
+        return staged, built
 
 
 def staged_day(shop: Shop, day: date) -> DataFrame:
@@ -177,43 +184,53 @@ def files_for(rows_in: int) -> int:
     return max(1, -(-rows_in // LARGE))
 
 
-def _checked(shop: Shop, found: Arrivals) -> DataFrame:
-    """Return the day's impressions with the rules they broke.
+def counts_said(shop: Shop, day: date) -> dict[str, Any]:
+    """Return what the commit of a day's counts says: made of the files there at the day's end."""
+    by_then = arrivals(shop.spec, shop.source, day, day)
+    return {"run_id": shop.run_id, "fingerprint": counts_fingerprint(shop.spec, by_then)}
 
-    With them come those of the days whose outcomes mix with those of the day, and of the day
-    before where a column declares the day: an event logged under two stays with the earlier one.
+
+def _checked(shop: Shop, batch: Batch) -> DataFrame:
+    """Return the impressions of the days with the rules they broke.
+
+    With a day's come those of the days whose outcomes mix with its own, and of the day before
+    where a column declares the day: an event logged under two stays with the earlier one.
     """
-    spec, day = shop.spec, found.day
-    events = shop.raw.events(spec.impression.source, found)
+    spec, stream = shop.spec, shop.spec.impression.source
+    events = shop.raw.events(stream, batch)
     samples.check_expressions(events, spec, shop.spec_file)
-    wanted = belongs(spec.log, day)
+    wanted = belongs(spec.log)
     if any(task.source for task in spec.tasks.values()):
-        first, last = look_back(spec, day), found.as_of
-        near = F.col(DAY).between(first.isoformat(), last.isoformat())
+        near = F.col(DAY).between(F.col(SINCE), F.col(CLOSING))
         wanted = wanted | (near & ~ahead_of_its_file())
     if spec.log.day:
-        wanted = wanted | (F.col(DAY) == (day - timedelta(days=1)).isoformat())
-    return rows.check(samples.identify(events.where(wanted), spec), spec, day)
+        wanted = wanted | (F.col(DAY) == F.col(BEFORE))
+    copies = batch.spread(events, stream, wanted)
+    return rows.check(samples.identify(copies, spec), spec)
 
 
-def _census(shop: Shop, found: Arrivals, checked: DataFrame) -> Census:
-    """Count the day's rows by scenario and rule, and refuse a day that can't be right.
+def _censuses(shop: Shop, batch: Batch, checked: DataFrame) -> dict[date, Census]:
+    """Count the rows of each day by scenario and rule, and refuse a day that can't be right.
 
     Raises:
         MissingDayError, SourceError, SpecError: see ``build``.
     """
     spec, name = shop.spec, shop.spec.impression.source
     columns = [item.column for item in spec.features.numbers if "." not in item.column]
-    own = F.count_if(F.col(DAY) == found.day.isoformat())
-    tallies = [own, *number_tallies(checked, columns)]
-    groups = checked.groupBy(labels.SCENARIO, rows.RULES).agg(F.count(F.lit(1)), *tallies).collect()
-    census = Census([(row[0], tuple(row[1]), row[2]) for row in groups])
-    own_rows, *numbers = [sum(row[3 + i] for row in groups) for i in range(len(tallies))]
-    if not own_rows:
-        raise missing_day(shop.raw.events(name, found), spec, name, found.day)
-    refuse_wordy(name, columns, numbers)
-    _require_scenarios(shop, found.day, census)
-    return census
+    tallies = [F.count_if(F.col(DAY) == F.col(FOR)), *number_tallies(checked, columns)]
+    by = (FOR, labels.SCENARIO, rows.RULES)
+    groups = checked.groupBy(*by).agg(F.count(F.lit(1)), *tallies).collect()
+    found = {}
+    for day in batch.dates:
+        mine = [row for row in groups if row[0] == day.isoformat()]
+        census = Census([(row[1], tuple(row[2]), row[3]) for row in mine])
+        own_rows, *numbers = [sum(row[4 + i] for row in mine) for i in range(len(tallies))]
+        if not own_rows:
+            raise missing_day(shop.raw.events(name, batch), spec, name, day)
+        refuse_wordy(name, columns, numbers)
+        _require_scenarios(shop, day, census)
+        found[day] = census
+    return found
 
 
 def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
@@ -230,77 +247,113 @@ def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
         )
 
 
-def _facts(shop: Shop, found: Arrivals, near: DataFrame) -> tuple[DataFrame, DataFrame | None]:
-    """Return the day's facts as known by ``as_of``, and as known by the end of the day itself.
+def _facts(shop: Shop, batch: Batch, near: DataFrame) -> tuple[DataFrame, Counts]:
+    """Return the facts as known by each ``_until``, and the counts of the days that want them.
 
-    The second makes the day's counts, and is None when those are there already: what had arrived
-    by the end of a day never changes.
+    Counts are those of what was known by the end of the day itself, which never changes; a day
+    that has them is left out.
     """
     spec = shop.spec
-    facts = samples.facts(rows.kept(near), spec, shop.raw.tables(found))
+    facts = samples.facts(rows.kept(near), spec, shop.raw.tables(batch))
     outcomes = {
-        name: _outcomes(shop, found, name) for name, task in spec.tasks.items() if task.source
+        name: _outcomes(shop, batch, name) for name, task in spec.tasks.items() if task.source
     }
-    now = settle(labels.attribute_all(facts, outcomes, spec))
-    if not _counts_wanted(shop, found):
-        return now, None
-    if not outcomes or found.as_of == found.day:
-        return now, _known(now, found.day)
-    early = {name: _known(events, found.day) for name, events in outcomes.items()}
-    return now, labels.attribute_all(_known(facts, found.day), early, spec)
+    # Of a day whose as_of is its own end, both are the same; else its samples want no day before.
+    own = (F.col(DAY) >= F.col(FOR)) | (F.col(UNTIL) == F.col(FOR))
+    now = settle(labels.attribute_all(facts.where(own), outcomes, spec))
+    wanted = _counts_wanted(shop, batch)
+    if not wanted:
+        return now, Counts(None, wanted)
+    if not outcomes or all(batch.as_of[day] == day for day in wanted):
+        then = _known_then(now, wanted)
+    else:
+        early = {name: _known_then(events, wanted) for name, events in outcomes.items()}
+        then = labels.attribute_all(_known_then(facts, wanted), early, spec)
+    counts = daily_counts(samples.happened(then, spec), spec)
+    # The later days of several read them, before they are written.
+    return now, Counts(settle(counts) if len(batch.days) > 1 else counts, wanted)
 
 
-def _counts_wanted(shop: Shop, found: Arrivals) -> bool:
-    said = shop.lake.commit_of("counts", found.day)
-    return said is None or said["fingerprint"] != _counts_fingerprint(shop, found)
+def _counts_wanted(shop: Shop, batch: Batch) -> dict[date, dict[str, Any]]:
+    present = shop.lake.commits("counts")
+    wanted = {}
+    for day in batch.dates:
+        said = counts_said(shop, day)
+        if present.get(day.isoformat(), {}).get("fingerprint") != said["fingerprint"]:
+            wanted[day] = said
+    return wanted
 
 
-def _counts_fingerprint(shop: Shop, found: Arrivals) -> str:
-    by_then = arrivals(shop.spec, shop.source, found.day, found.day)
-    return counts_fingerprint(shop.spec, by_then)
+def _known_then(frame: DataFrame, days: Iterable[date]) -> DataFrame:
+    """Keep what had arrived by the end of ``_for``, where that is one of ``days``."""
+    known = F.col(ARRIVED).isNull() | (F.col(ARRIVED) <= F.col(FOR))
+    return frame.where(known & F.col(FOR).isin([day.isoformat() for day in days]))
 
 
-def _known(frame: DataFrame, day: date) -> DataFrame:
-    """Keep what had arrived by the end of ``day``."""
-    return frame.where(F.col(ARRIVED).isNull() | (F.col(ARRIVED) <= day.isoformat()))
-
-
-def _outcomes(shop: Shop, found: Arrivals, name: str) -> DataFrame:
-    """Return a task's outcomes of the day, or of the day's impressions."""
+def _outcomes(shop: Shop, batch: Batch, name: str) -> DataFrame:
+    """Return a task's outcomes of the days, or of their impressions."""
     spec, task = shop.spec, shop.spec.tasks[name]
-    events = shop.raw.events(str(task.source), found)
+    stream = str(task.source)
+    events = shop.raw.events(stream, batch)
     if task.where:
         samples.check_condition(events, task.where, f"{shop.spec_file}: tasks.{name}.where")
-    first = look_back(spec, found.day)
-    near = events.where(is_on(F.col(TIME), first, found.as_of, spec.timezone))
+    happened = cells.day_of(F.col(TIME), spec.timezone)
+    near = batch.spread(events, stream, happened.between(F.col(SINCE), F.col(CLOSING)))
     return labels.outcomes_of(near, task)
+
+
+def _history(shop: Shop, batch: Batch, counts: Counts) -> DataFrame:
+    """Return the counts of the days before the batch's last, new ones in place of old ones."""
+    before = (batch.dates[-1] - timedelta(days=1)).isoformat()
+    history = tables.read(shop.spark, shop.lake, "counts", last=before)
+    if counts.frame is None or len(batch.days) == 1:
+        return history
+    days = [day.isoformat() for day in counts.said]
+    return history.where(~F.col("ds").isin(days)).unionByName(counts.frame)
+
+
+def _built(found: Arrivals, census: Census, contents: Mapping[str, tuple[int, str]]) -> Built:
+    rows_in, content = contents.get(found.day.isoformat(), EMPTY)
+    return Built(
+        found=found,
+        rows=rows_in,
+        content_hash=content,
+        quarantined=census.by_rule,
+        input=census.total,
+        history=census.history,
+        refused=census.refused,
+    )
 
 
 def _write(
     shop: Shop,
-    found: Arrivals,
+    built: Sequence[Built],
     checked: DataFrame,
-    then: DataFrame | None,
+    counts: Counts,
     staged: DataFrame,
-    said: dict[str, Any],
+    said: Mapping[date, Mapping[str, Any]],
 ) -> None:
-    """Write the day's tables side by side: each is a commit of its own that mostly waits."""
-    lake, day = shop.lake, found.day
-    broken = rows.quarantine(checked, day, found.as_of, shop.run_id)
-    files = files_for(said["rows"])
+    """Write the tables side by side: each waits for its commits."""
+    notes = {
+        one.found.day: {
+            **said[one.found.day],
+            "as_of": one.found.as_of,
+            "rows": one.rows,
+            "content_hash": one.content_hash,
+        }
+        for one in built
+    }
+    files = files_for(max(one.rows for one in built))
+    broken = rows.quarantine(checked, shop.run_id)
     with ThreadPoolExecutor(max_workers=3) as pool:
         writing = [
-            pool.submit(tables.replace_day, staged, lake, "staged", day, said, files),
-            pool.submit(tables.replace_day, broken, lake, "quarantine", day, said),
+            pool.submit(tables.replace_days, staged, shop.lake, "staged", notes, files),
+            pool.submit(tables.replace_days, broken, shop.lake, "quarantine", notes),
         ]
-        if then is not None:
-            writing.append(pool.submit(_write_counts, shop, found, then))
+        if counts.frame is not None:
+            ready = counts.frame
+            writing.append(
+                pool.submit(tables.replace_days, ready, shop.lake, "counts", counts.said)
+            )
         for outcome in writing:
             outcome.result()
-
-
-def _write_counts(shop: Shop, found: Arrivals, then: DataFrame) -> None:
-    counts = daily_counts(samples.happened(then, shop.spec, found.day), shop.spec)
-    ready = counts.withColumn("ds", F.lit(found.day.isoformat()))
-    said = {"run_id": shop.run_id, "fingerprint": _counts_fingerprint(shop, found)}
-    tables.replace_day(ready, shop.lake, "counts", found.day, said)

@@ -1,14 +1,23 @@
 """Row rules: which rows of a day are broken, and by which rule, found in one pass."""
 
-from datetime import date
-
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features import cells
 from features.labels import ID, SCENARIO, by_key
 from features.samples import USER
-from features.sources import ARRIVED, BROKEN, DAY, FILE, READ_COLUMNS, TIME, content_hash, stray
+from features.sources import (
+    ADDED_COLUMNS,
+    ARRIVED,
+    BROKEN,
+    DAY,
+    FILE,
+    FOR,
+    TIME,
+    UNTIL,
+    content_hash,
+    stray,
+)
 from features.spec import Spec
 
 RULES = "_rules"
@@ -27,10 +36,10 @@ BUILT_IN = {
 """Rules that every product has, beside those of its spec; in the order they are reported."""
 
 _CONTENT, _REPEAT, _TURN, _OWN = "_content", "_repeat", "_turn", "_own"
-_INTERNAL = (*READ_COLUMNS, ID, SCENARIO, USER, RULES)
+_INTERNAL = (*ADDED_COLUMNS, ID, SCENARIO, USER, RULES)
 
 
-def check(impressions: DataFrame, spec: Spec, day: date) -> DataFrame:
+def check(impressions: DataFrame, spec: Spec) -> DataFrame:
     """Add ``_rules`` to impressions.
 
     Of rows with one key on one day, the first stays: good ones before broken ones, then by the
@@ -39,14 +48,14 @@ def check(impressions: DataFrame, spec: Spec, day: date) -> DataFrame:
     under two days: of all rows given with its key the earliest day's stays.
 
     Args:
-        impressions: rows after ``features.samples.identify``.
+        impressions: rows after ``features.samples.identify``, each for a day ``_for`` that is
+            built; days have nothing to do with each other.
         spec: its ``rules`` are SQL conditions for rejection; null does not reject.
-        day: whose strays are told from its own rows (``wrong-day``).
     """
-    own = impressions.withColumn(_OWN, _own_rules(impressions, spec, day))
+    own = impressions.withColumn(_OWN, _own_rules(impressions, spec))
     hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
     order = [F.size(_OWN) > 0, *map(F.col, (DAY, ARRIVED, TIME, FILE, _CONTENT))]
-    key = [ID] if spec.log.day else [DAY, ID]
+    key = [FOR, ID] if spec.log.day else [FOR, DAY, ID]
     turn = F.row_number().over(by_key(*key).orderBy(*order))
     repeat = F.row_number().over(by_key(*key, _CONTENT).orderBy(*order))
     ranked = hashed.withColumn(_TURN, turn).withColumn(_REPEAT, repeat)
@@ -63,7 +72,7 @@ def kept(checked: DataFrame) -> DataFrame:
     return checked.where(F.size(RULES) == 0)
 
 
-def quarantine(checked: DataFrame, day: date, as_of: date, run_id: str) -> DataFrame:
+def quarantine(checked: DataFrame, run_id: str) -> DataFrame:
     """Return the broken rows in the columns of the table ``quarantine``."""
     raw = [cells.raw(name) for name in checked.columns if name not in _INTERNAL]
     line = F.col(BROKEN)
@@ -71,24 +80,24 @@ def quarantine(checked: DataFrame, day: date, as_of: date, run_id: str) -> DataF
         F.to_json(F.struct(line.alias("line")))
     )
     return checked.where(F.size(RULES) > 0).select(
-        F.lit(day.isoformat()).alias("ds"),
+        F.col(FOR).alias("ds"),
         F.col(ID).alias("sample_id"),
         F.col(RULES).alias("rules"),
         row.alias("row"),
         F.col(FILE).alias("source_file"),
-        F.lit(as_of.isoformat()).alias("as_of"),
+        F.col(UNTIL).alias("as_of"),
         F.lit(run_id).alias("run_id"),
     )
 
 
-def _own_rules(frame: DataFrame, spec: Spec, day: date) -> Column:
+def _own_rules(frame: DataFrame, spec: Spec) -> Column:
     """Return the ids of the rules that a row breaks by itself."""
     source = spec.log
     tests = {
         "unparseable": F.col(BROKEN).isNotNull(),
         "null-key": F.col(ID).isNull() | F.col(USER).isNull(),
         "no-time": F.col(TIME).isNull(),
-        "wrong-day": stray(source, day) & F.col(DAY).isNotNull(),
+        "wrong-day": stray(source) & F.col(DAY).isNotNull(),
         "unknown-scenario": F.col(SCENARIO).isNull() & F.lit(spec.scenarios.other == "quarantine"),
         "not-a-number": _no_number(frame, spec),
         **{rule.id: F.expr(rule.reject) for rule in spec.rules},

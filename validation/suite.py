@@ -1,11 +1,11 @@
-"""The audit of a staged day: measured in Spark, judged and documented by Great Expectations."""
+"""The audit of staged days: measured in Spark, judged and documented by Great Expectations."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from features.spec import Spec
@@ -47,27 +47,57 @@ class AuditResult:
 
 
 def audit(
-    staged: "DataFrame", spec: Spec, day: date, history: Sequence[Measures], docs: Path
-) -> AuditResult:
-    """Audit a staged day against its spec and the days before.
+    staged: "DataFrame",
+    spec: Spec,
+    days: Sequence[date],
+    history: Mapping[str, Measures],
+    docs: Path,
+) -> dict[date, AuditResult]:
+    """Audit staged days, each against its spec and the days before it.
 
     Args:
-        staged: the day's samples, as in the table ``samples``.
+        staged: the samples of the days, as in the table ``samples``.
         spec: what the columns, cells and limits are.
-        day: the day, which names the page.
-        history: ``measures`` of the published days before, oldest first; without any, the checks
-            that compare with them are not made.
+        days: the days, oldest first; each names a page.
+        history: published day → its ``measures``; a day without any before it is spared the checks
+            that compare with them. Days that are audited together are history to the later ones.
         docs: folder of the product's Data Docs; created when absent.
 
     Returns:
-        The verdict with its findings, and the measures to keep.
+        Day → the verdict with its findings, and the measures to keep.
     """
-    past = list(history)[-spec.audit.history :]
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        # Great Expectations takes seconds to import: time in which Spark measures.
-        judging = pool.submit(import_module, "validation.audit.docs")
-        measures = measure(staged, spec, past)
-        judge = judging.result().judge
+    before = _before(history, days[-1], spec.audit.history + len(days))
+    get_ready()
+    measured = measure(staged, spec, before)
+    from validation.audit.docs import judge
+
+    known, results = dict(history), {}
+    for day in days:
+        past = _before(known, day, spec.audit.history)
+        measures = {"ds": day.isoformat(), **measured.of(day, past)}
+        results[day] = _judged(spec, day, measures, past, docs, judge)
+        known[day.isoformat()] = measures
+    return results
+
+
+def get_ready() -> None:
+    """Import Great Expectations on the side: it takes seconds, in which Spark starts or works."""
+    Thread(target=import_module, args=["validation.audit.docs"], daemon=True).start()
+
+
+def _before(history: Mapping[str, Measures], day: date, count: int) -> list[Measures]:
+    """Return the measures of the last days before ``day``, oldest first."""
+    return [history[ds] for ds in sorted(history) if ds < day.isoformat()][-count:]
+
+
+def _judged(
+    spec: Spec,
+    day: date,
+    measures: Measures,
+    past: list[Measures],
+    docs: Path,
+    judge: Callable[..., tuple[list[bool], Path]],
+) -> AuditResult:
     checks = checks_of(spec, measures, past)
     severities = severities_of(spec)
     verdicts, page = judge(checks, severities, spec.product, day, docs)
@@ -77,7 +107,7 @@ def audit(
         passed=all(finding.severity != "stop" for finding in findings),
         findings=findings,
         docs=page,
-        measures={"ds": day.isoformat(), **measures, "compared_with": [d.get("ds") for d in past]},
+        measures={**measures, "compared_with": [before.get("ds") for before in past]},
     )
 
 

@@ -1,10 +1,11 @@
-"""What the audit knows of a staged day: a small JSON-able record, taken in three small jobs.
+"""What the audit knows of staged days: a small JSON-able record each, taken in three jobs.
 
 The record is kept with the published partition; those of earlier days are the audit's history.
 """
 
-from collections.abc import Iterable, Mapping
-from datetime import timedelta
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, Row, Window
@@ -21,28 +22,70 @@ TOP = 20
 _TYPES = {"category": "string", "multi": "array<string>", "number": "double"}
 
 
-def measure(staged: DataFrame, spec: Spec, history: list[Measures]) -> Measures:
-    """Measure a staged day.
+@dataclass(frozen=True)
+class Measured:
+    """What was taken of staged days in a few jobs, from which the measures of each are made."""
+
+    spec: Spec
+    complaints: list[str]
+    """What is wrong with the columns; with any, only ``rows`` was taken."""
+    rows: dict[str, int]
+    """Day → its rows."""
+    groups: dict[str, list[Row]]
+    """Day → its scenarios' aggregates."""
+    repeated: dict[str, Measures]
+    """Day → repeated ids."""
+    tokens: dict[str, list[Row]]
+    """Day → counted tokens, the most frequent of a column first."""
+
+    def of(self, day: date, history: Sequence[Measures]) -> Measures:
+        """Return the measures of one of the days.
+
+        Args:
+            day: the day.
+            history: the measures of the days before it, whose frequent tokens are compared.
+
+        Returns:
+            ``schema`` (complaints, one sentence each), ``rows`` and, when there are no complaints,
+            ``duplicates``, ``scenarios`` (rows), ``cells`` (known labels and positives),
+            ``maturity`` (rows per task that break it), ``nulls`` (share per feature), ``range``
+            (rows per numeric feature out of it) and ``tokens`` (share of frequent tokens per
+            category).
+        """
+        ds = day.isoformat()
+        if self.complaints:
+            return {"schema": self.complaints, "rows": self.rows.get(ds, 0)}
+        layout = layout_of(self.spec)
+        found = _of_groups(self.groups.get(ds, []), self.spec, layout)
+        shares = _token_shares(self.tokens.get(ds, []), layout, found["rows"], history)
+        repeated = self.repeated.get(ds, {"rows": 0, "example": None})
+        return {"schema": [], **found, "duplicates": repeated, "tokens": shares}
+
+
+def measure(staged: DataFrame, spec: Spec, history: Sequence[Measures]) -> Measured:
+    """Measure staged days.
 
     Args:
-        staged: the day's samples, as in the table ``samples``.
+        staged: their samples, as in the table ``samples``.
         spec: declares scenarios, tasks and features.
-        history: the records of earlier days; their frequent tokens are counted again.
-
-    Returns:
-        ``schema`` (complaints, one sentence each), ``rows`` and, when there are no complaints,
-        ``duplicates``, ``scenarios`` (rows), ``cells`` (known labels and positives), ``maturity``
-        (rows per task that break it), ``nulls`` (share per feature), ``range`` (rows per numeric
-        feature out of it) and ``tokens`` (share of frequent tokens per category).
+        history: the measures of earlier days; their frequent tokens are counted again.
     """
     complaints = schema_complaints(staged, spec)
     if complaints:
-        return {"schema": complaints, "rows": staged.count()}
+        counted = staged.groupBy("ds").count().collect() if "ds" in staged.columns else []
+        return Measured(spec, complaints, {row[0]: row[1] for row in counted}, {}, {}, {})
     layout = layout_of(spec)
-    groups = staged.groupBy("scenario").agg(F.count("*").alias("rows"), *_sums(spec, layout))
-    found = _of_groups(groups.collect(), spec, layout)
-    tokens = _token_shares(staged, layout, found["rows"], history)
-    return {"schema": [], **found, "duplicates": _duplicates(staged), "tokens": tokens}
+    groups = staged.groupBy("ds", "scenario").agg(F.count("*").alias("rows"), *_sums(spec, layout))
+    by_day = _by_day(groups.collect())
+    tokens = _by_day(_counted_tokens(staged, layout, history).collect())
+    return Measured(spec, [], {}, by_day, _repeated(staged), tokens)
+
+
+def _by_day(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row["ds"], []).append(row)
+    return found
 
 
 def schema_complaints(staged: DataFrame, spec: Spec) -> list[str]:
@@ -161,32 +204,51 @@ def _cells(by_scenario: Mapping[str, Row], spec: Spec) -> dict[str, dict[str, in
     }
 
 
-def _duplicates(staged: DataFrame) -> Measures:
-    """Return how many ``rows`` repeat another's sample_id, and one such id as ``example``."""
-    repeated = staged.groupBy("sample_id").count().where("count > 1")
-    found = repeated.agg(F.sum(F.col("count") - 1).alias("rows"), F.min("sample_id")).collect()[0]
-    return {"rows": found["rows"] or 0, "example": found[1]}
+def _repeated(staged: DataFrame) -> dict[str, Measures]:
+    """Return day → how many ``rows`` repeat another's sample_id, and one such id as ``example``."""
+    repeated = staged.groupBy("ds", "sample_id").count().where("count > 1")
+    rows, example = F.sum(F.col("count") - 1).alias("rows"), F.min("sample_id").alias("example")
+    days = repeated.groupBy("ds").agg(rows, example).collect()
+    return {row["ds"]: {"rows": row["rows"], "example": row["example"]} for row in days}
+
+
+def _counted_tokens(staged: DataFrame, layout: Layout, history: Sequence[Measures]) -> DataFrame:
+    """Return ``ds``, ``feature``, ``token``, ``count``, ``rank`` of tokens that may be compared.
+
+    Those are frequent on one of the days, or on one of those before.
+    """
+    counts = tokens_of(staged, ["ds"], layout).groupBy("ds", "feature", "token").count()
+    order = Window.partitionBy("ds", "feature").orderBy(F.desc("count"), "token")
+    ranked = counts.withColumn("rank", F.row_number().over(order))
+    everywhere = Window.partitionBy("feature", "token")
+    kept = F.min("rank").over(everywhere) <= TOP
+    before: dict[str, set[str]] = {}
+    for day in history:
+        for column, shares in day.get("tokens", {}).items():
+            before.setdefault(column, set()).update(shares)
+    for column, tokens in before.items():
+        kept |= (F.col("feature") == column) & F.col("token").isin(sorted(tokens))
+    chosen = ranked.withColumn("kept", kept).where("kept").drop("kept")
+    return chosen.orderBy("ds", "rank")
 
 
 def _token_shares(
-    staged: DataFrame, layout: Layout, rows: int, history: list[Measures]
+    counted: Iterable[Row], layout: Layout, rows: int, history: Sequence[Measures]
 ) -> dict[str, dict[str, float]]:
     """Return column -> token -> share of rows, for tokens frequent on the day or in ``history``."""
-    counts = tokens_of(staged, [], layout).groupBy("feature", "token").count()
-    order = Window.partitionBy("feature").orderBy(F.desc("count"), "token")
-    kept = F.col("rank") <= TOP
     shares: dict[str, dict[str, float]] = {}
+    before = {}
     for column in layout.of("category", "multi"):
         shares[column.name] = {}
-        before = frequent_tokens(column.name, history)
-        kept |= (F.col("feature") == column.name) & F.col("token").isin(before)
-    ranked = counts.withColumn("rank", F.row_number().over(order)).where(kept)
-    for row in sorted(ranked.collect(), key=lambda row: row["rank"]):
-        shares[row["feature"]][row["token"]] = round(row["count"] / rows, 6)
+        before[column.name] = set(frequent_tokens(column.name, history))
+    for row in counted:
+        feature, token = row["feature"], row["token"]
+        if row["rank"] <= TOP or token in before[feature]:
+            shares[feature][token] = round(row["count"] / rows, 6)
     return shares
 
 
-def frequent_tokens(column: str, history: list[Measures]) -> list[str]:
+def frequent_tokens(column: str, history: Sequence[Measures]) -> list[str]:
     """Return the ``TOP`` tokens with the largest mean share in ``history``, largest first."""
     totals: dict[str, float] = {}
     for day in history:

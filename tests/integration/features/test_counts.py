@@ -26,7 +26,8 @@ features:
     "shop.yaml",
 )
 FACTS = (
-    "user_id string, items_tags array<string>, event_time timestamp, impression int, n_click int"
+    "ds string, user_id string, items_tags array<string>, event_time timestamp, "
+    "impression int, n_click int"
 )
 NINE = datetime(2026, 3, 9, 9, tzinfo=UTC)
 TEN = datetime(2026, 3, 9, 10, tzinfo=UTC)
@@ -37,7 +38,8 @@ PAIR = "user_id+items.tags"
 def counted(
     spark: SparkSession, rows: list[tuple[object, ...]]
 ) -> dict[tuple[str, str], tuple[object, ...]]:
-    found = daily_counts(spark.createDataFrame(rows, FACTS), SHOP).collect()
+    facts = spark.createDataFrame([("2026-03-09", *row) for row in rows], FACTS)
+    found = daily_counts(facts, SHOP).collect()
     return {(row["entity"], row["key"]): (row["n"], row["last"], row["n_click"]) for row in found}
 
 

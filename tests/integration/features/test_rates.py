@@ -3,13 +3,13 @@
 import math
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import reduce
 
 import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import DataFrame, SparkSession
 
+from features.batch import calendar
 from features.counts import daily_counts
 from features.rates import add_rates
 from features.spec.load import parse_spec
@@ -38,7 +38,7 @@ features:
     "shop.yaml",
 )
 FACTS = (
-    "user_id string, place string, items_tags array<string>, event_time timestamp, "
+    "ds string, user_id string, place string, items_tags array<string>, event_time timestamp, "
     "impression int, n_click int, n_buy int"
 )
 ENTITIES = {
@@ -101,27 +101,28 @@ facts = st.builds(
 
 
 def counts_of(spark: SparkSession, happened: list[Fact]) -> DataFrame:
-    by_day: dict[str, list[Fact]] = {}
-    for fact in happened:
-        by_day.setdefault(fact.day.isoformat(), []).append(fact)
-    frames = [
-        daily_counts(spark.createDataFrame([fact.row for fact in rows], FACTS), SHOP).selectExpr(
-            f"'{ds}' AS ds", "*"
-        )
-        for ds, rows in by_day.items()
-    ]
-    return reduce(DataFrame.unionByName, frames)
+    rows = [(fact.day.isoformat(), *fact.row) for fact in happened]
+    return daily_counts(spark.createDataFrame(rows, FACTS), SHOP)
 
 
 def rated(
-    spark: SparkSession, happened: list[Fact], samples: list[Fact]
+    spark: SparkSession, happened: list[Fact], samples: list[Fact], *days: date
 ) -> list[dict[str, float | None]]:
-    rows = [(str(number), *fact.row[:3]) for number, fact in enumerate(samples)]
+    """Return the samples' features, of the first of ``days`` first."""
+    days = days or (TODAY,)
+    rows = [
+        (day.isoformat(), str(number), *fact.row[:3])
+        for number, fact in enumerate(samples)
+        for day in days
+    ]
     frame = spark.createDataFrame(
-        rows, "sample_id string, user_id string, place string, items_tags array<string>"
+        rows,
+        "_for string, sample_id string, user_id string, place string, items_tags array<string>",
     )
-    found = add_rates(frame, counts_of(spark, happened), SHOP, TODAY).collect()
-    return [row.asDict() for row in sorted(found, key=lambda row: int(row["sample_id"]))]
+    calendar_ = calendar(spark, SHOP, {day: day for day in days})
+    found = add_rates(frame, counts_of(spark, happened), SHOP, calendar_).collect()
+    ordered = sorted(found, key=lambda row: (row["_for"], int(row["sample_id"])))
+    return [row.asDict() for row in ordered]
 
 
 def plain(happened: list[Fact], sample: Fact) -> dict[str, float | None]:
@@ -164,16 +165,20 @@ def rate(of: list[Fact], seen: list[Fact], task: str) -> float | None:
     happened=st.lists(facts, min_size=40, max_size=120),
     samples=st.lists(facts, min_size=10, max_size=30),
 )
-def test_features_equal_a_plain_computation_over_the_raw_facts(
+def test_features_of_two_days_equal_a_plain_computation_over_the_raw_facts(
     spark: SparkSession, happened: list[Fact], samples: list[Fact]
 ) -> None:
-    found = rated(spark, happened, samples)
+    before = [replace(fact, back=fact.back - 2) for fact in happened if fact.back > 2]
+    expected = [plain(before, sample) for sample in samples]
+    expected += [plain(happened, sample) for sample in samples]
 
-    for sample, row in zip(samples, found, strict=True):
-        for name, value in plain(happened, sample).items():
+    found = rated(spark, happened, samples, TODAY - timedelta(days=2), TODAY)
+
+    for row, values in zip(found, expected, strict=True):
+        for name, value in values.items():
             got = row[name]
             same = got == value or (got and value and math.isclose(got, value, rel_tol=1e-9))
-            assert same, (name, sample, got, value)
+            assert same, (name, row, value)
 
 
 def test_what_happens_on_the_samples_day_or_later_changes_nothing(spark: SparkSession) -> None:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import SourceError
-from features.sources import explained, missing_day, read_events, read_table, rows_of
+from features.sources import FOR, belongs, explained, missing_day, read_events, read_table
 from features.spec.load import parse_spec
 from features.spec.model import Spec
 
@@ -133,8 +133,12 @@ def test_days_begin_at_local_midnight_across_both_changes_of_clocks(
     path = write(tmp_path / "all.csv", *lines)
     product = spec("all.csv", "Europe/Berlin", "late: 0d")
     events = read_events(spark, product, "views", [path])
-    mine = {row.view_id for row in rows_of(events, product, "views", day).collect()}
+    mine = {row.view_id for row in rows_of(events, product, day).collect()}
     assert mine == {"first", "last"}
+
+
+def rows_of(events: "DataFrame", product: Spec, day: date) -> "DataFrame":
+    return events.selectExpr("*", f"'{day}' AS {FOR}").where(belongs(product.sources["views"]))
 
 
 def bounds(start: int, end: int) -> list[tuple[str, int]]:
@@ -154,7 +158,7 @@ def test_a_late_row_belongs_to_its_own_day_and_one_too_late_to_none(
     )
     next_ = write(tmp_path / "v/2026-01-06.csv", f"late,{NOON},feed,u,1")
     events = read_events(spark, spec(), "views", [own, next_])
-    mine = days(rows_of(events, spec(), "views", DAY))
+    mine = days(rows_of(events, spec(), DAY))
     assert mine == {
         "own": "2026-01-05",
         "late": "2026-01-05",
@@ -162,9 +166,9 @@ def test_a_late_row_belongs_to_its_own_day_and_one_too_late_to_none(
         "too-late": "2026-01-03",
         "future": "2026-01-06",
     }
-    yesterday = days(rows_of(events, spec(), "views", date(2026, 1, 4)))
+    yesterday = days(rows_of(events, spec(), date(2026, 1, 4)))
     assert yesterday == {"yesterday": "2026-01-04"}
-    tomorrow = days(rows_of(events, spec(), "views", date(2026, 1, 6)))
+    tomorrow = days(rows_of(events, spec(), date(2026, 1, 6)))
     assert tomorrow == {}, "a row is in its file's quarantine and in another day's samples"
 
 

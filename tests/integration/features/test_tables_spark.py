@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from features import tables
-from features.digest import digest
+from features.digest import digests
 from features.errors import LakeError
 from features.lake import Lake
 from features.settle import PARTITIONS
@@ -59,7 +59,7 @@ def size(spark: "SparkSession", request: pytest.FixtureRequest) -> Iterator[None
 def filled(spark: "SparkSession", lake: Lake, size: None) -> Lake:
     tables.ensure(lake, SPEC)
     for day in (FIRST, SECOND):
-        tables.replace_day(day_of(spark, day), lake, "samples", day, {"rows": 2, "as_of": day})
+        tables.replace_days(day_of(spark, day), lake, "samples", {day: {"rows": 2, "as_of": day}})
     return lake
 
 
@@ -67,7 +67,7 @@ def test_replacing_a_day_touches_no_file_of_another_and_says_what_it_did(
     spark: "SparkSession", filled: Lake
 ) -> None:
     other, own = files(filled, "samples", SECOND), files(filled, "samples", FIRST)
-    tables.replace_day(day_of(spark, FIRST, "abc"), filled, "samples", FIRST, {"rows": 3})
+    tables.replace_days(day_of(spark, FIRST, "abc"), filled, "samples", {FIRST: {"rows": 3}})
     assert files(filled, "samples", SECOND) == other
     assert files(filled, "samples", FIRST).isdisjoint(own)
     assert filled.commit_of("samples", FIRST) == {"ds": "2026-01-01", "rows": 3, "version": 4}
@@ -81,8 +81,8 @@ def test_a_row_of_another_day_is_refused_and_the_day_stays(
     spark: "SparkSession", filled: Lake
 ) -> None:
     before = files(filled, "samples", FIRST)
-    with pytest.raises(Exception, match=r"DELTA_REPLACE_WHERE_MISMATCH|failed validation check"):
-        tables.replace_day(day_of(spark, SECOND), filled, "samples", FIRST, {})
+    with pytest.raises(Exception, match=r"DELTA_REPLACE_WHERE_MISMATCH|rows of 2026-01-02 among"):
+        tables.replace_days(day_of(spark, SECOND), filled, "samples", {FIRST: {}})
     assert files(filled, "samples", FIRST) == before
 
 
@@ -90,14 +90,25 @@ def test_an_immature_label_that_is_not_null_is_refused_by_the_table(
     spark: "SparkSession", filled: Lake
 ) -> None:
     with pytest.raises(Exception, match=r"immature_click_is_null|failed validation check"):
-        tables.replace_day(day_of(spark, FIRST, mature=False), filled, "samples", FIRST, {})
+        tables.replace_days(day_of(spark, FIRST, mature=False), filled, "samples", {FIRST: {}})
+
+
+def test_several_days_are_replaced_each_in_a_commit_of_its_own(
+    spark: "SparkSession", filled: Lake
+) -> None:
+    both = day_of(spark, FIRST, "abc").unionByName(day_of(spark, SECOND, "a"))
+    tables.replace_days(both, filled, "samples", {FIRST: {"rows": 3}, SECOND: {"rows": 1}})
+    said = filled.commits("samples")
+    assert (said["2026-01-01"]["rows"], said["2026-01-02"]["rows"]) == (3, 1)
+    counted = tables.read(spark, filled, "samples").groupBy("ds").count().collect()
+    assert {row["ds"]: row["count"] for row in counted} == {"2026-01-01": 3, "2026-01-02": 1}
 
 
 def test_an_empty_day_replaces_the_rows_that_were_there(
     spark: "SparkSession", filled: Lake
 ) -> None:
     empty = day_of(spark, FIRST).where("false")
-    tables.replace_day(empty, filled, "samples", FIRST, {"rows": 0})
+    tables.replace_days(empty, filled, "samples", {FIRST: {"rows": 0}})
     assert filled.days("samples") == ["2026-01-02"]
 
 
@@ -109,7 +120,7 @@ def test_a_gained_feature_is_written_and_older_days_read_null(
     more = parse_spec(TEXT.replace("[device]", "[device, place]"), "shop.yaml")
     tables.ensure(filled, more)
     placed = day_of(spark, SECOND).withColumn("c_place", F.lit("feed"))
-    tables.replace_day(placed, filled, "samples", SECOND, {})
+    tables.replace_days(placed, filled, "samples", {SECOND: {}})
     rows = tables.read(spark, filled, "samples").select("ds", "c_place").distinct().collect()
     assert sorted(map(tuple, rows)) == [("2026-01-01", None), ("2026-01-02", "feed")]
 
@@ -119,7 +130,7 @@ def test_a_column_the_table_does_not_have_is_named(spark: "SparkSession", filled
 
     with pytest.raises(LakeError, match=r"shop/samples has no column c_colour"):
         frame = day_of(spark, FIRST).withColumn("c_colour", F.lit("red"))
-        tables.replace_day(frame, filled, "samples", FIRST, {})
+        tables.replace_days(frame, filled, "samples", {FIRST: {}})
 
 
 def test_a_disk_that_refuses_is_one_sentence(
@@ -129,7 +140,7 @@ def test_a_disk_that_refuses_is_one_sentence(
     day = date(2026, 1, 3)
     Path(filled.path("samples"), f"ds={day}").write_text("in the way")
     with pytest.raises(LakeError, match=r"can't write .*nothing is half-published"):
-        tables.replace_day(day_of(spark, day), filled, "samples", day, {})
+        tables.replace_days(day_of(spark, day), filled, "samples", {day: {}})
 
 
 def test_the_content_hash_ignores_order_and_lineage_and_sees_every_cell(
@@ -137,12 +148,16 @@ def test_the_content_hash_ignores_order_and_lineage_and_sees_every_cell(
 ) -> None:
     from pyspark.sql import functions as F
 
+    ds = FIRST.isoformat()
     frame = day_of(spark, FIRST, "abcd")
-    rows, content = digest(frame)
+    rows, content = digests(frame)[ds]
     assert rows == 4
-    assert digest(frame.repartition(3).orderBy("sample_id", ascending=False)) == (4, content)
-    assert digest(frame.withColumn("as_of", F.lit("2026-01-09"))) == (4, content)
-    assert digest(frame.withColumn("user", F.lit("w")))[1] != content
-    assert digest(frame.unionByName(frame.limit(1)))[1] != content
+    reordered = frame.repartition(3).orderBy("sample_id", ascending=False)
+    assert digests(reordered)[ds] == (4, content)
+    assert digests(frame.withColumn("as_of", F.lit("2026-01-09")))[ds] == (4, content)
+    assert digests(frame.withColumn("user", F.lit("w")))[ds][1] != content
+    assert digests(frame.unionByName(frame.limit(1)))[ds][1] != content
     swapped = frame.withColumn("user", F.col("scenario")).withColumn("scenario", F.lit("u"))
-    assert digest(swapped)[1] != content
+    assert digests(swapped)[ds][1] != content
+    both = digests(frame.unionByName(day_of(spark, SECOND)))
+    assert both == {ds: (4, content), **digests(day_of(spark, SECOND))}

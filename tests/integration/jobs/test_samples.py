@@ -1,8 +1,9 @@
 """Days from raw files to published, encoded samples, through the jobs themselves."""
 
 import json
+import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from features import session
-from features.errors import AuditError, LakeError
+from features.errors import AuditError, LakeError, MissingDayError, SpecError
 from features.lake import Lake
 from features.settle import PARTITIONS
 from features.spec.load import parse_spec
@@ -194,6 +195,57 @@ def test_an_up_to_date_day_is_skipped_without_starting_spark(
     assert (result["built"], result["skipped"], result["rows"]) == (0, 1, 30)
 
 
+def test_days_built_together_are_as_those_built_one_by_one(shop: Shop, tmp_path: Path) -> None:
+    *_, last = whole = days(3)
+    source = tmp_path / "raw"
+    shutil.copytree(shop.source, source)
+    (source / "items").mkdir()
+    for colour, day in zip(("red", "blue", "green"), whole, strict=True):
+        table = f"item_id,colour,tags\ni0,{colour},a|b\ni1,blue,\n"
+        (source / "items" / f"{day}.csv").write_text(table)
+    spec = parse_spec(TEXT.replace("items.csv", '"items/{ds}.csv"'), "shop.yaml")
+    together = replace(shop, spec=spec, source=source, lake=Lake(str(tmp_path / "one"), "shop"))
+    alone = replace(together, lake=Lake(str(tmp_path / "other"), "shop"))
+    built = samples.run(**together.places, first=FIRST, last=last)["days"]
+    single = [
+        samples.run(**alone.places, first=day, last=day, as_of=last)["days"][0] for day in whole
+    ]
+    told = ("rows", "content_hash", "as_of", "input", "history", "refused", "quarantined", "audit")
+    assert [[day[key] for key in told] for day in built] == [
+        [day[key] for key in told] for day in single
+    ]
+    for day in whole:
+        one, other = (each.lake.commit_of("samples", day) for each in (together, alone))
+        assert one is not None
+        assert other is not None
+        assert one["fingerprint"] == other["fingerprint"]
+        assert one["measures"] == other["measures"]
+        for table in ("counts", "quarantine"):
+            assert content(together, table, day) == content(alone, table, day)
+    again = samples.run(**together.places, first=FIRST, last=last)
+    assert (again["built"], again["skipped"]) == (0, 3)
+
+
+def content(shop: Shop, table: str, day: date) -> list[str]:
+    rows = shop.rows(table, day)
+    return sorted(str({key: row[key] for key in row if key != "run_id"}) for row in rows)
+
+
+def test_a_day_that_fails_keeps_none_before_it_from_being_published(
+    shop: Shop, tmp_path: Path
+) -> None:
+    broken = replace(shop, lake=Lake(str(tmp_path), "shop"), source=tmp_path / "raw")
+    shutil.copytree(shop.source, broken.source)
+    one, two, three, _ = days(4)
+    broken.write(two, [view(two, n, place="feed") for n in range(30)], [])
+    with pytest.raises(SpecError, match="no row of 2026-01-02 has place = search"):
+        samples.run(**broken.places, first=one, last=three)
+    assert broken.lake.days("samples") == broken.lake.days("encoded") == [str(one)]
+    (broken.source / "views" / f"{two}.csv").unlink()
+    with pytest.raises(MissingDayError, match="no file of 2026-01-02"):
+        samples.run(**broken.places, first=one, last=three, force=True)
+
+
 def test_building_again_gives_the_same_content(shop: Shop) -> None:
     before = shop.lake.commit_of("samples", FIRST)
     again = samples.run(**shop.places, first=FIRST, last=FIRST, force=True)["days"][0]
@@ -237,7 +289,7 @@ def test_a_night_restates_the_day_whose_window_closes_and_moves_no_other_file(
 
     result = samples.night(**shop.places, day=three)
 
-    assert [day["ds"] for day in result["days"]] == [str(three), str(one)]
+    assert [day["ds"] for day in result["days"]] == [str(one), str(three)]
     found = labels(shop, one)
     # u1's sale of i1 at nine belongs to its latest impression before, number 16 at 01:16.
     assert {number for number, label in found.items() if label == (True, True)} == {"16"}
@@ -289,7 +341,8 @@ def judged(*, passed: bool) -> Callable[..., Any]:
         check="volume", severity="stop", subject="samples", value=1.0, message="too few rows"
     )
 
-    def audit(*_: object) -> AuditResult:
-        return AuditResult(passed=passed, findings=(finding,), docs=Path("x.html"), measures={})
+    def audit(_frame: object, _spec: object, days: list[date], *_: object) -> object:
+        failed = AuditResult(passed=passed, findings=(finding,), docs=Path("x"), measures={})
+        return dict.fromkeys(days, failed)
 
     return audit

@@ -1,7 +1,7 @@
 """The audit of literal staged frames: verdict, findings, measures and pages."""
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,11 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from features.spec import Spec
 from features.spec.load import parse_spec
-from validation.audit.measure import expected_types
-from validation.suite import AuditResult, audit
+from validation import suite
+from validation.audit.measure import Measures, expected_types
+from validation.suite import AuditResult
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -70,6 +72,14 @@ def staged(spark: SparkSession, *changes: dict[str, Any]) -> DataFrame:
     return spark.createDataFrame(rows, SCHEMA)
 
 
+def audit(
+    frame: DataFrame, spec: Spec, day: date, history: list[Measures], docs: Path
+) -> AuditResult:
+    """Audit one day; the days of ``history`` are those right before it."""
+    before = {(day - timedelta(days=n)).isoformat(): one for n, one in enumerate(history, 1)}
+    return suite.audit(frame.withColumn("ds", F.lit(str(day))), spec, [day], before, docs)[day]
+
+
 @pytest.fixture(scope="module")
 def good(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> AuditResult:
     return audit(staged(spark), SPEC, DAY, [], tmp_path_factory.mktemp("docs"))
@@ -88,6 +98,26 @@ def test_a_good_first_day_passes_with_measures_that_can_be_kept(good: AuditResul
     }
     assert kept["nulls"]["n_price"] == 0
     assert kept["tokens"] == {"c_device": {"phone": 1.0}, "m_tags": {"a": 1.0}}
+
+
+def test_days_audited_together_are_judged_each_by_itself_and_by_those_before(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    before, day = DAY - timedelta(days=1), DAY
+    few = staged(spark, {"sample_id": "s5"}).withColumn("ds", F.lit(str(day))).limit(8)
+    watches = staged(spark, *[{"c_device": "watch"}] * 15).withColumn("ds", F.lit(str(before)))
+
+    found = suite.audit(watches.unionByName(few), SPEC, [before, day], {}, tmp_path)
+
+    assert found[before].passed
+    assert found[before].measures["tokens"]["c_device"] == {"watch": 0.75, "phone": 0.25}
+    assert [(one.check, one.subject) for one in found[day].findings] == [
+        ("key-unique", "sample_id"),
+        ("volume", "samples"),
+        ("category-drift", "c_device"),
+    ]
+    alone = audit(few, SPEC, day, [found[before].measures], tmp_path)
+    assert alone == found[day]
 
 
 BROKEN: dict[str, tuple[list[dict[str, Any]], set[str]]] = {

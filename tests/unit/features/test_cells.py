@@ -75,8 +75,8 @@ def test_a_day_has_23_to_25_hours_and_every_instant_one_day(
     first = int(start_of(day, zone).timestamp())
     at = F.timestamp_seconds(F.lit(first) + F.col("id") * 3600)
     rows = spark.range(-3, 30).select(
-        F.count_if(cells.is_on(at, day, day, zone)).alias("inside"),
-        F.sum(F.when(cells.is_on(at, day, day, zone), F.col("id"))).alias("which"),
+        F.count_if(cells.day_of(at, zone) == day.isoformat()).alias("inside"),
+        F.sum(F.when((cells.day_of(at, zone) == day.isoformat()), F.col("id"))).alias("which"),
     )
     assert tuple(rows.collect()[0]) == (hours, sum(range(hours)))
 

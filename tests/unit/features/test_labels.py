@@ -1,6 +1,6 @@
 """Which outcome belongs to which impression, and when a label is known."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,8 +18,8 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 SALE = Task.model_validate({"source": "sales", "on": ["user", "item"], "window": "3d"})
 
-IMPRESSION = "_id string, _time timestamp, _on_user string, _on_item string"
-OUTCOME = "_on_user string, _on_item string, _time timestamp, _arrived string"
+IMPRESSION = "_for string, _id string, _time timestamp, _on_user string, _on_item string"
+OUTCOME = "_for string, _on_user string, _on_item string, _time timestamp, _arrived string"
 
 
 def attributed(
@@ -28,8 +28,9 @@ def attributed(
     outcomes: list[tuple[str, str, datetime]],
 ) -> dict[str, datetime | None]:
     """Return impression → time of its first outcome, as UTC."""
-    seen = spark.createDataFrame(impressions, IMPRESSION)
-    happened = spark.createDataFrame([(*row, None) for row in outcomes], OUTCOME)
+    day = "2026-01-05"
+    seen = spark.createDataFrame([(day, *row) for row in impressions], IMPRESSION)
+    happened = spark.createDataFrame([(day, *row, None) for row in outcomes], OUTCOME)
     rows = attribute(seen, happened, "sale", SALE).selectExpr(
         "_id", "unix_micros(_first_sale) / 1e6 AS at"
     )
@@ -102,11 +103,15 @@ features: {categories: [place]}
 """,
     "shop.yaml",
 )
-FACT = "_id string, _scenario string, _time timestamp, _said_like boolean, _first_sale timestamp"
+FACT = (
+    "_until string, _id string, _scenario string, _time timestamp, "
+    "_said_like boolean, _first_sale timestamp"
+)
 
 
 def labelled(spark: "SparkSession", rows: list[tuple[object, ...]]) -> "DataFrame":
-    return spark.createDataFrame(rows, FACT).select("_id", *label_columns(SPEC, date(2026, 1, 6)))
+    facts = spark.createDataFrame([("2026-01-06", *row) for row in rows], FACT)
+    return facts.select("_id", *label_columns(SPEC))
 
 
 def test_a_label_is_null_until_its_window_has_closed_even_when_its_outcome_was_seen(

@@ -1,6 +1,5 @@
 """Which rows are broken, by which rule; nothing is lost and order plays no part."""
 
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.spark
 
-DAY = date(2026, 1, 5)
 NOON = "1767614400000"
 TEXT = """
 product: shop
@@ -41,6 +39,8 @@ GOOD = {
     "_arrived": "2026-01-05",
     "_file": "2026-01-05.csv",
     "_broken": None,
+    "_for": "2026-01-05",
+    "_until": "2026-01-05",
 }
 SCHEMA = ", ".join(f"{name} string" for name in GOOD)
 
@@ -56,7 +56,7 @@ def checked(
     values = [tuple({**GOOD, **row}.values()) for row in rows]
     frame = spark.createDataFrame(values, SCHEMA).repartition(parts)
     timed = frame.selectExpr("*", "timestamp_millis(try_cast(at AS long)) AS _time")
-    return check(identify(timed, product), product, DAY)
+    return check(identify(timed, product), product)
 
 
 def rules(
@@ -191,7 +191,7 @@ def test_every_row_is_kept_or_quarantined_whatever_the_partitions(
     for parts in (1, 3):
         found = checked(spark, rows, spec(other), parts).persist()
         good = kept(found).collect()
-        bad = quarantine(found, DAY, DAY, "run").collect()
+        bad = quarantine(found, "run").collect()
         found.unpersist()
         assert len(good) + len(bad) == len(rows)
         assert len({row.view_id for row in good}) == len(good)
@@ -202,7 +202,7 @@ def test_every_row_is_kept_or_quarantined_whatever_the_partitions(
 
 def test_quarantine_keeps_the_raw_row_and_where_it_came_from(spark: "SparkSession") -> None:
     found = checked(spark, [{"price": "-1"}, {"view_id": "w", "_broken": "w,u1"}], spec())
-    rows = {row.sample_id: row for row in quarantine(found, DAY, DAY, "run-7").collect()}
+    rows = {row.sample_id: row for row in quarantine(found, "run-7").collect()}
     assert rows["v1"].row == (
         f'{{"view_id":"v1","user_id":"u1","place":"1","price":"-1","device":"phone","at":"{NOON}"}}'
     )
