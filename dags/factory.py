@@ -14,7 +14,6 @@ from airflow.sdk import (
     WeightRule,
     task,
 )
-from airflow.sdk.exceptions import AirflowSkipException
 
 from dags.assets import samples_of
 from dags.day import asked, day_of, is_backfill
@@ -80,6 +79,8 @@ def samples_dag(product: str, spec: str) -> DAG:
             spec=spec,
             arguments=samples_arguments,
             pool=lake_pool(product),
+            # A backfill announces nothing, or one of 30 days would start 30 trainings.
+            ends_backfill=True,
             doc_md="Build, audit, publish and encode; `autoifs samples night` or `samples run`.",
         )
         make >> announce(samples_of(product))
@@ -157,17 +158,10 @@ def promote_arguments(context: Any) -> list[str]:
 
 
 def announce(samples: Asset) -> Any:
-    """Return the task that alone has the asset as its outlet.
+    """Return the task that alone has the asset as its outlet: a backfill goes without it."""
 
-    Were the outlet on ``make``, a backfill of 30 days would start 30 trainings.
-    """
-
-    @task(
-        task_id="announce", outlets=[samples], doc_md="Tell the training DAG, unless backfilling."
-    )
+    @task(task_id="announce", outlets=[samples], doc_md="Tell the training DAG.")
     def tell(**context: Any) -> None:
-        if is_backfill(context):
-            raise AirflowSkipException("a backfill starts no training")
         context["outlet_events"][samples].extra = {"retrain": bool(asked(context, "retrain"))}
 
     return tell()

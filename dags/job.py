@@ -13,9 +13,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from airflow.sdk import BaseNotifier, BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    DownstreamTasksSkipped,
+)
 
-from dags.day import day_of
+from dags.day import day_of, is_backfill
 
 USER_ERRORS = (2, 3)
 """Exit codes that say a person must act: trying again would end the same way."""
@@ -38,13 +42,21 @@ class JobOperator(BaseOperator):
 
     The job is a process of its own, so that Spark and torch never live in Airflow's. Its lines on
     stderr are the task's log; its last line on stdout is the task's XCom. A failed job's sentence
-    is the exception's text and the XCom ``failure``.
+    is the exception's text and the XCom ``failure``. With ``ends_backfill`` the tasks after it are
+    skipped in a backfill, without a process that would say so.
     """
 
     def __init__(
-        self, *, command: str, spec: str, arguments: Arguments = one_day, **kwargs: Any
+        self,
+        *,
+        command: str,
+        spec: str,
+        arguments: Arguments = one_day,
+        ends_backfill: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.ends_backfill = ends_backfill
         self.command = command
         self.spec = spec
         self.arguments = arguments
@@ -55,16 +67,24 @@ class JobOperator(BaseOperator):
         Raises:
             AirflowFailException: when a person must act; it is not retried.
             AirflowException: when the job broke off otherwise; it is retried.
+            DownstreamTasksSkipped: when it succeeded and is all that a backfill wants.
         """
         words = [*self.command.split(), *self.arguments(context), "--spec", self.spec]
         self.log.info("autoifs %s", " ".join(words))
         status, result = self._run(words, context["run_id"])
         if status == 0 and result.get("ok"):
-            return compact(result)
+            return self._hand_on(compact(result), context)
         sentence = result.get("message") or f"autoifs {self.command} ended with status {status}"
         failure = {"message": sentence, "error": result.get("error", "crash"), "status": status}
         context["ti"].xcom_push(key="failure", value=failure)
         raise (AirflowFailException if status in USER_ERRORS else AirflowException)(sentence)
+
+    def _hand_on(self, result: dict[str, Any], context: Any) -> dict[str, Any]:
+        if self.ends_backfill and is_backfill(context):
+            context["ti"].xcom_push(key="return_value", value=result)
+            after = sorted(self.downstream_task_ids)
+            raise DownstreamTasksSkipped(tasks=after)  # type: ignore[no-untyped-call]
+        return result
 
     def _run(self, words: Sequence[str], run_id: str) -> tuple[int, dict[str, Any]]:
         process = subprocess.Popen(  # noqa: S603 (a list of words, no shell)

@@ -8,7 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk import DAG, BaseOperator
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    DownstreamTasksSkipped,
+)
 
 from dags.job import JobAlert, JobOperator, compact, job_environment
 
@@ -54,6 +59,25 @@ def test_the_last_line_on_stdout_is_the_result(autoifs):
         "ok": True,
         "words": ["samples", "build", "--ds", "2026-11-10", "--spec", "shop"],
     }
+
+
+@pytest.mark.parametrize(("run_type", "skipped"), [("backfill", ["announce"]), ("manual", None)])
+def test_in_a_backfill_a_job_that_ends_it_keeps_its_result_and_skips_what_follows(
+    autoifs, run_type, skipped
+):
+    autoifs("print(json.dumps({'ok': True, 'rows': 3}))")
+    told = context()
+    told["dag_run"].run_type = run_type
+    with DAG("shop_samples"):
+        make = job(ends_backfill=True)
+        make >> BaseOperator(task_id="announce")
+    if skipped is None:
+        assert make.execute(told) == {"ok": True, "rows": 3}
+        return
+    with pytest.raises(DownstreamTasksSkipped) as ended:
+        make.execute(told)
+    assert ended.value.tasks == skipped
+    assert told["pushed"] == {"return_value": {"ok": True, "rows": 3}}
 
 
 @pytest.mark.parametrize("status", [2, 3])
