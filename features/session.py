@@ -12,6 +12,7 @@ from pathlib import Path
 from pyspark.errors import PySparkException
 from pyspark.sql import SparkSession
 
+from features import gateway
 from features.errors import ServiceError
 from features.jars import delta_jars
 from features.settle import PARTITIONS
@@ -87,24 +88,36 @@ def spark_session(
     Raises:
         ServiceError: without Java 17 or newer, without jars, or when Spark does not start.
     """
-    check_java()
-    jars = delta_jars(cache)
     log = home / "logs" / "spark.log"
     size = _LARGE if large else _SMALL
-    chosen = {**_DELTA, **_MEANING, **_SPEED, **size, **_places(home, jars)}
-    chosen |= settings or {}
+    chosen = {**lasting_settings(cache, home), **size, **(settings or {})}
+    kept = gateway.claim(home)
     builder = SparkSession.builder.appName("autoifs").master(
         master or os.environ.get("AUTOIFS_SPARK_MASTER") or "local[*]"
     )
     for name, value in chosen.items():
         builder = builder.config(name, value)
     try:
-        with _stderr_to(log):
+        with stderr_to(log):
+            if kept:
+                gateway.clear()
             session = builder.getOrCreate()
     except (PySparkException, RuntimeError, OSError) as error:
         raise ServiceError(f"Spark does not start ({_first_line(error)}); see {log}") from None
     session.sparkContext.setLogLevel("ERROR")
+    if kept:
+        gateway.hand_back(session)
     return session
+
+
+def lasting_settings(cache: Path, home: Path) -> dict[str, str]:
+    """Return the settings that sessions of every size share; Delta's jars are fetched if missing.
+
+    Raises:
+        ServiceError: without Java 17 or newer, or without jars.
+    """
+    check_java()
+    return {**_DELTA, **_MEANING, **_SPEED, **_places(home, delta_jars(cache))}
 
 
 def check_java() -> None:
@@ -146,7 +159,7 @@ def _places(home: Path, jars: list[Path]) -> dict[str, str]:
 
 
 @contextmanager
-def _stderr_to(log: Path) -> Iterator[None]:
+def stderr_to(log: Path) -> Iterator[None]:
     """Let a JVM started inside the block inherit ``log`` as its stderr, for good."""
     log.parent.mkdir(parents=True, exist_ok=True)
     sys.stderr.flush()

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from features.errors import ServiceError
 
@@ -54,6 +55,24 @@ def start(name: str, words: Sequence[str], env: Mapping[str, str], log: Path) ->
             start_new_session=True,
         )
     return Part(name, process, log)
+
+
+def start_talking(
+    name: str, words: Sequence[str], env: Mapping[str, str], log: Path
+) -> tuple[Part, IO[bytes]]:
+    """Start a program as ``start`` does, but return what it says on stdout."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as stream:
+        process = subprocess.Popen(  # noqa: S603 (a list of words, no shell)
+            [*_dies_with_us(), str(tool(words[0])), *words[1:]],
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            start_new_session=True,
+        )
+    assert process.stdout is not None  # noqa: S101 (PIPE)
+    return Part(name, process, log), process.stdout
 
 
 def stop(parts: Sequence[Part]) -> None:

@@ -25,6 +25,7 @@ from jobs.airflow.process import (
     end_sessions,
     free_port,
     start,
+    start_talking,
     stop,
     stopped_by_sigterm,
 )
@@ -59,6 +60,7 @@ class Airflow:
     extra_spec: str = ""
     """Path of a spec that is not in ``infra/specs``."""
     parts: list[Part] = field(default_factory=list)
+    _spark: Part | None = None
     _lock: IO[str] | None = None
     _started: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -88,8 +90,11 @@ class Airflow:
         )
         self._make_database(env)
         self._started = datetime.now(UTC)
+        self._spark, said = self._start_spark(env)
         for words in PARTS:
-            self.parts.append(self._part(words, env))
+            # The scheduler comes last: its workers hand on to the jobs where the JVM is.
+            last = words is PARTS[-1]
+            self.parts.append(self._part(words, {**env, **(_said(said) if last else {})}))
             self._write_state()
 
     def wait(self, dags: Sequence[str]) -> Client:
@@ -116,8 +121,9 @@ class Airflow:
 
     def stop(self) -> None:
         """End all parts and what they run, and let go of the lock."""
-        stop(self.parts)
+        stop(self._everything())
         self.parts.clear()
+        self._spark = None
         _state_file(self.home).unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
@@ -129,7 +135,7 @@ class Airflow:
             "pid": os.getpid(),
             "url": self.url,
             "shared": self.shared,
-            "parts": {part.process.pid: birth(part.process.pid) for part in self.parts},
+            "parts": {part.process.pid: birth(part.process.pid) for part in self._everything()},
         }
         write_private(_state_file(self.home), json.dumps(state))
 
@@ -140,6 +146,14 @@ class Airflow:
             int(pid) for pid, born in parts.items() if born and born.startswith(birth(int(pid)))
         ]
         end_sessions(ours)
+
+    def _everything(self) -> list[Part]:
+        return [*self.parts, *([self._spark] if self._spark else [])]
+
+    def _start_spark(self, env: dict[str, str]) -> tuple[Part, IO[bytes]]:
+        """Start the JVM that the jobs share; without it they start their own."""
+        words = ["python", "-m", "features.gateway", str(self.home.cache), str(self.home.root)]
+        return start_talking("spark", words, env, self.home.root / "logs" / "spark.log")
 
     def _part(self, words: Sequence[str], env: dict[str, str]) -> Part:
         return start(f"airflow {words[0]}", ["airflow", *words], env, self.logs / f"{words[0]}.log")
@@ -218,6 +232,13 @@ def clear_leftovers(client: Client, dags: Sequence[str]) -> None:
             if run["state"] not in ENDED and not waits(client.tasks(dag_id, run["dag_run_id"])):
                 log.info("ending a run left behind: %s", run["dag_run_id"])
                 client.fail_run(dag_id, run["dag_run_id"])
+
+
+def _said(stream: IO[bytes]) -> dict[str, str]:
+    """Return where the JVM is; nothing when it did not start, which a job will explain."""
+    line = stream.readline()
+    found: dict[str, str] = json.loads(line) if line.strip() else {}
+    return found
 
 
 def _served(home: Home) -> str | None:
