@@ -1,4 +1,4 @@
-"""The two DAGs of a product: a night of samples, and the training that follows it."""
+"""The DAGs of a product: a night of samples, the training that follows it, the tables' upkeep."""
 
 from datetime import timedelta
 from typing import Any
@@ -8,6 +8,7 @@ from airflow.sdk import (
     DAG,
     Asset,
     CronPartitionTimetable,
+    CronTriggerTimetable,
     Param,
     PartitionedAssetTimetable,
     TriggerRule,
@@ -84,6 +85,30 @@ def samples_dag(product: str, spec: str) -> DAG:
             doc_md="Build, audit, publish and encode; `autoifs samples night` or `samples run`.",
         )
         make >> announce(samples_of(product))
+    return dag
+
+
+def maintenance_dag(product: str, spec: str) -> DAG:
+    """Return the weekly upkeep of a product's tables: small files merged, old ones deleted."""
+    with DAG(
+        f"{product}_maintenance",
+        description="Merge the tables' small files; delete old ones that no model needs.",
+        doc_md=f"`autoifs maintain` on the tables of {product}, in the pool of their writers.",
+        schedule=CronTriggerTimetable("0 12 * * 0", timezone="UTC"),
+        end_date=schedule_end(),
+        catchup=False,
+        max_active_runs=1,
+        default_args={**task_defaults(), "on_failure_callback": [JobAlert(spec)]},
+        tags=["autoifs", product, "maintenance"],
+    ) as dag:
+        JobOperator(
+            task_id="maintain",
+            command="maintain",
+            spec=spec,
+            arguments=lambda _: [],
+            pool=lake_pool(product),
+            doc_md="`autoifs maintain`.",
+        )
     return dag
 
 

@@ -1,10 +1,12 @@
 """What happened to whom on a day: impressions and outcomes per entity, for later days' rates."""
 
+from collections.abc import Iterable
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.explode import explode_keys, values_of
-from features.spec import Spec
+from features.spec import Entity, Spec
 from features.spec.layout import entity_name
 
 OVERALL = ("", "")
@@ -52,10 +54,8 @@ def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
         *(F.col(name).cast("long").alias(name) for name in positives),
     )
     name, key = OVERALL
-    everything = {name: [F.array(F.lit(key))]}
-    keyed = explode_keys(
-        facts, ["ds", "n", "last", *positives], {**entity_keys(spec), **everything}, "entity", "key"
-    )
+    keys = {**entity_keys(spec, spec.entities), name: [F.array(F.lit(key))]}
+    keyed = explode_keys(facts, ["ds", "n", "last", *positives], keys, "entity", "key")
     return keyed.groupBy("ds", "entity", "key").agg(
         F.sum("n").alias("n"),
         F.max("last").alias("last"),
@@ -63,14 +63,14 @@ def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
     )
 
 
-def entity_keys(spec: Spec) -> dict[str, list[Column]]:
+def entity_keys(spec: Spec, entities: Iterable[Entity]) -> dict[str, list[Column]]:
     """Return entity → the values of its columns in a row, for ``explode_keys``."""
     multi = multi_columns(spec)
     return {
         entity_name(entity): [
             values_of(F.col(column_name(column)), multi=column in multi) for column in entity
         ]
-        for entity in spec.entities
+        for entity in entities
     }
 
 

@@ -17,6 +17,7 @@ TABLES = (
     "samples",
     "quarantine",
     "counts",
+    "state",
     "vocabulary",
     "encoded",
     "metrics",

@@ -1,4 +1,4 @@
-"""Point-in-time features: smoothed rates, counts and recency from the counts of earlier days."""
+"""Point-in-time features from the counts of earlier days: rates, counts, recency, variety."""
 
 from itertools import product
 
@@ -9,10 +9,18 @@ from features.batch import START
 from features.cells import named
 from features.counts import OVERALL, entity_keys, multi_columns
 from features.explode import explode_keys
+from features.history import in_window
 from features.settle import gather, looked_up
 from features.sources import FOR
 from features.spec import Entity, Spec
-from features.spec.layout import count_name, entity_name, rate_name, recency_name
+from features.spec.layout import (
+    count_name,
+    distinct_name,
+    entity_name,
+    rate_name,
+    recency_name,
+)
+from features.variety import varieties, variety, variety_part
 
 DAY_SECONDS = 86_400.0
 KEY = ["entity", "key"]
@@ -38,22 +46,23 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
     outcome may come days after its impression); a key without history has no rate and the count 0.
     Pairs such as user × place are smoothed with the same p0. Where a multi-value column gives a
     sample several keys, its rate is the mean over those with history, its count the mean over all,
-    its recency that of the latest. Recency is the days from the last impression to the start of
-    the sample's day in the spec's time zone, null when there was none.
+    its recency that of the latest. A distinct count is that of the different values that were shown
+    together with the key; over several keys it is their mean. Recency is the days from the last
+    impression to the start of the sample's day in the spec's time zone, null when there was none.
 
     Args:
         samples: one row per sample: its day ``_for``, ``sample_id`` and the columns of
             ``entity_columns`` under their ``column_name`` (arrays of strings where multi-value).
-        counts: the table of daily counts: ``ds`` and the columns of ``daily_counts``.
+        counts: the days before, as ``features.history.as_history`` returns them.
         spec: declares the rates and recencies.
         days: the samples' days, as ``features.batch.calendar`` returns them.
 
     Returns:
         ``samples`` with one double for each rate, count and recency column of the layout.
     """
-    if not spec.entities:
+    if not spec.subjects:
         return samples
-    keys = gather(explode_keys(samples, SAMPLE, entity_keys(spec), *KEY))
+    keys = gather(explode_keys(samples, SAMPLE, entity_keys(spec, spec.subjects), *KEY))
     # Only keys of the samples are summed: the history holds ten times as many.
     history = _history(counts.join(looked_up(keys), KEY, "left_semi"), spec, days)
     overall = _history(counts.where(F.col("entity") == OVERALL[0]), spec, days)
@@ -63,8 +72,11 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
     # Collected to one row per sample before the columns are made: three times as quick, measured,
     # as one conditional aggregate a column.
     of_keys = keys.join(looked_up(rated), [FOR, *KEY], "left")
+    if spec.features.distinct:
+        met = variety(counts, keys, spec, days)
+        of_keys = of_keys.join(looked_up(met), [FOR, *KEY], "left")
     of_entity = _over_keys(of_keys, spec)
-    values = ", ".join(f"`{part}`" for part in parts)
+    values = ", ".join(f"`{part}`" for part in [*parts, *varieties(spec)])
     facts = of_entity.groupBy(SAMPLE).agg(
         F.expr(f"map_from_entries(collect_list(struct(entity, struct({values}))))").alias(KNOWN)
     )
@@ -82,18 +94,14 @@ def _history(counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
     past = counts.join(F.broadcast(days.select(FOR, START)), F.col("ds") < F.col(FOR))
     names = ["n", *(f"n_{task}" for task in spec.tasks)]
     sums = [
-        F.expr(f"coalesce(sum({_inside(name, back)}), 0)").alias(f"{name}_{back}")
+        F.expr(f"coalesce(sum(CASE WHEN {in_window(back)} THEN {name} END), 0)").alias(
+            f"{name}_{back}"
+        )
         for back in windows(spec)
         for name in names
     ]
     kept = [F.max("last").alias("last"), F.max(START).alias(START)]
     return past.groupBy(FOR, *KEY).agg(*kept, *sums)
-
-
-def _inside(name: str, days: int | str) -> str:
-    if isinstance(days, str):
-        return name
-    return f"CASE WHEN ds >= cast(date_sub({FOR}, {days}) AS string) THEN {name} END"
 
 
 def _priors(overall: DataFrame, spec: Spec) -> DataFrame:
@@ -131,15 +139,18 @@ def _rate(task: str, days: int | str, prior: float) -> str:
 def _over_keys(of_keys: DataFrame, spec: Spec) -> DataFrame:
     """Return one row per sample and entity: the mean over the entity's keys in the sample."""
     several = multi_columns(spec)
-    if all(several.isdisjoint(entity) for entity in spec.entities):
+    if all(several.isdisjoint(entity) for entity in spec.subjects):
         found = {
             name: f"cast(`{name}` AS double)" + (f" / {FINE}D" if _is_rate(name) else "")
             for name in _parts(spec)
         }
+        found |= {name: f"cast(`{name}` AS double)" for name in varieties(spec)}
         return of_keys.selectExpr(*SAMPLE, "entity", *named(found))
     found = {RECENCY: f"min({RECENCY})"}
     for days in windows(spec):
         found[f"n_{days}"] = f"cast(coalesce(sum(n_{days}), 0) AS double) / count(1)"
+    for name in varieties(spec):
+        found[name] = f"cast(coalesce(sum(`{name}`), 0) AS double) / count(1)"
     for name in filter(_is_rate, _parts(spec)):
         found[name] = f"cast(sum(`{name}`) AS double) / count(`{name}`) / {FINE}D"
     means = [F.expr(sql).alias(name) for name, sql in found.items()]
@@ -161,6 +172,10 @@ def _columns(spec: Spec) -> dict[str, str]:
                 found[rate_name(task, entity, days)] = _of(entity, part)
     for entity in spec.features.recency:
         found[recency_name(entity)] = _of(entity, RECENCY)
+    for item in spec.features.distinct:
+        for entity, days in product(item.by, item.days):
+            part = _of(entity, variety_part(item.of, days))
+            found[distinct_name(item.of, entity, days)] = f"coalesce({part}, 0D)"
     return found
 
 

@@ -181,7 +181,7 @@ def assemble(attributed: DataFrame, counts: DataFrame, spec: Spec, days: DataFra
     Args:
         attributed: ``facts`` with ``_first_<task>`` where outcomes are joined; rows near a day
             that are not its own, and history-only rows, are left out here.
-        counts: the daily counts of the days before.
+        counts: the days before, as ``features.history.as_history`` returns them.
         spec: the product.
         days: the days, as ``features.batch.calendar`` returns them.
     """

@@ -20,6 +20,7 @@ def schemas(spec: Spec) -> dict[str, Schema]:
         "samples": _samples(spec),
         "quarantine": _quarantine(),
         "counts": _counts(spec),
+        "state": _counts(spec),
         "vocabulary": _vocabulary(),
         "encoded": _encoded(spec),
     }

@@ -19,6 +19,7 @@ from features.counts import daily_counts
 from features.digest import EMPTY, digests
 from features.errors import SpecError
 from features.fingerprint import counts_fingerprint
+from features.history import as_history, first_needed
 from features.lake import Lake
 from features.raw import Raw, number_tallies, refuse_wordy
 from features.settle import settle
@@ -34,6 +35,7 @@ from features.sources import (
     missing_day,
 )
 from features.spec import Spec
+from jobs import state
 from jobs.home import Home
 from jobs.timing import Stopwatch
 from validation import rows
@@ -171,6 +173,7 @@ def build(
         with watch.step("write"):
             built = [_built(found, censuses[found.day], contents) for found in batch.days]
             _write(shop, built, checked, counts, staged, said)
+            state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
         return staged, built
 
 
@@ -303,13 +306,18 @@ def _outcomes(shop: Shop, batch: Batch, name: str) -> DataFrame:
 
 
 def _history(shop: Shop, batch: Batch, counts: Counts) -> DataFrame:
-    """Return the counts of the days before the batch's last, new ones in place of old ones."""
-    before = (batch.dates[-1] - timedelta(days=1)).isoformat()
-    history = tables.read(shop.spark, shop.lake, "counts", last=before)
-    if counts.frame is None or len(batch.days) == 1:
-        return history
-    days = [day.isoformat() for day in counts.said]
-    return history.where(~F.col("ds").isin(days)).unionByName(counts.frame)
+    """Return the counts of the days before the batch's last, new ones in place of old ones.
+
+    Days long ago come summed up, as the last state.
+    """
+    earliest, before = batch.dates[0], batch.dates[-1] - timedelta(days=1)
+    since = state.last(shop.lake, earliest)
+    first = first_needed(shop.spec, earliest, since)
+    daily = state.counts(shop.spark, shop.lake, first, before)
+    if counts.frame is not None and len(batch.days) > 1:
+        days = [day.isoformat() for day in counts.said]
+        daily = daily.where(~F.col("ds").isin(days)).unionByName(counts.frame)
+    return as_history(daily, state.read(shop.spark, shop.lake, since), since)
 
 
 def _built(found: Arrivals, census: Census, contents: Mapping[str, tuple[int, str]]) -> Built:

@@ -1,19 +1,18 @@
 """The jobs of the DAG ``samples``: build, audit, publish and encode days."""
 
-import uuid
 from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features.arrivals import bulk, closing_day
+from features.arrivals import closing_day
 from features.days import DAY, span
 from features.errors import AuditError, LakeError
 from features.lake import Lake
 from features.spec import Spec
 from jobs import steps
 from jobs.home import Home
-from jobs.refresh import Result, refresh, wanted_day
+from jobs.refresh import Result, open_shop, refresh, wanted_day
 from jobs.runs import results
 from jobs.timing import Stopwatch
 
@@ -56,7 +55,7 @@ def run(
     Raises:
         UserError: the subclasses of ``features.errors``; days before the failing one are published.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, first, several=first < last)
+    shop = open_shop(spec, spec_file_name, lake, home, source, first, several=first < last)
     return _summary(refresh(shop, span(first, last), as_of or last, force))
 
 
@@ -75,7 +74,7 @@ def night(
     Returns:
         As ``run``; the restated days come first.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, day, several=True)
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=True)
     longest = max(spec.window_days.values())
     published = set(lake.days("samples"))
     closing = [
@@ -86,6 +85,38 @@ def night(
     return _summary(refresh(shop, [*closing, day], day, force))
 
 
+def restate(
+    *,
+    spec: Spec,
+    spec_file_name: str,
+    lake: Lake,
+    home: Home,
+    source: Path,
+    day: date,
+    force: bool = False,
+) -> Result:
+    """Build one published day again, with all that has arrived since and the rules as they are now.
+
+    Returns:
+        As ``run``, and ``stale``: the later published days whose rates were made of what this day
+        counted before, and which a backfill would build again. No other day's files are touched.
+
+    Raises:
+        LakeError: when the day is not published.
+    """
+    published = lake.commits("samples")
+    if day.isoformat() not in published:
+        raise LakeError(f"{day} is not published; run: autoifs samples run --from {day} --to {day}")
+    as_of = max(date.fromisoformat(said["as_of"]) for said in published.values())
+    before = lake.commit_of("counts", day) or {}
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=False)
+    found = _summary(refresh(shop, [day], as_of, force))
+    after = lake.commit_of("counts", day) or {}
+    later = [ds for ds in sorted(published) if ds > day.isoformat()]
+    same = before.get("fingerprint") == after.get("fingerprint")
+    return {**found, "stale": [] if same else later}
+
+
 def build(
     *, spec: Spec, spec_file_name: str, lake: Lake, home: Home, source: Path, day: date
 ) -> Result:
@@ -93,7 +124,7 @@ def build(
     from features.batch import Batch
     from jobs import partition
 
-    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     steps.start(shop, watch)
     wanted = wanted_day(shop, day, day, [])
@@ -111,7 +142,7 @@ def audit(
         AuditError: when a rule of severity ``stop`` is broken.
         LakeError: when the day was not built.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     staged, said = _staged(shop, day)
     judged = steps.audit(shop, staged, {day: said["content_hash"]}, watch)
@@ -126,7 +157,7 @@ def publish(
     Raises:
         AuditError: when what is staged has not passed its audit.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     staged, said = _staged(shop, day)
     judged = results(lake, day).get("audit", {})
@@ -150,29 +181,12 @@ def encode(
     Raises:
         LakeError: when the day is not published.
     """
-    shop = _open(spec, spec_file_name, lake, home, source, day, several=False)
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=False)
     watch = Stopwatch()
     said = lake.commit_of("samples", day)
     if said is None:
         raise LakeError(f"{day} is not published; run: autoifs samples run")
     return {"ds": day.isoformat(), **steps.encode(shop, {day: said}, watch), "steps": watch.seconds}
-
-
-def _open(
-    spec: Spec, file: str, lake: Lake, home: Home, source: Path, day: date, *, several: bool
-) -> "Shop":
-    from jobs.partition import BULK, Shop
-
-    return Shop(
-        spec=spec,
-        spec_file=file,
-        lake=lake,
-        home=home,
-        source=source,
-        run_id=uuid.uuid4().hex,
-        large=bulk(spec, source, day) >= BULK,
-        several=several,
-    )
 
 
 def _staged(shop: "Shop", day: date) -> tuple["DataFrame", Result]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from features.spec.model import Category, Entity, Rates, Spec
+from features.spec.model import Category, Distinct, Entity, Rates, Spec
 
 Kind = Literal["category", "multi", "number"]
 
@@ -63,6 +63,7 @@ def layout_of(spec: Spec) -> Layout:
                 )
                 for entity in features.recency
             ),
+            *dict.fromkeys(column for item in features.distinct for column in _distinct(item)),
         ),
     )
 
@@ -93,6 +94,15 @@ def count_name(entity: Entity, days: int | str) -> str:
 def recency_name(entity: Entity) -> str:
     """Return the column of the days since an entity's last impression."""
     return f"n_recency_{_slug('_'.join(entity))}"
+
+
+def distinct_name(of: str, entity: Entity, days: int | str) -> str:
+    """Return the column of how many values of a column an entity met (scaled log1p).
+
+    >>> distinct_name("item_id", ("user_id",), 7)
+    'n_distinct_item_id_user_id_7'
+    """
+    return f"n_distinct_{_slug(of)}_{_slug('_'.join(entity))}_{days}"
 
 
 def _category(item: Category) -> Column:
@@ -129,6 +139,19 @@ def _rates(rates: Rates) -> list[Column]:
                 for task in rates.of
             ]
     return found
+
+
+def _distinct(item: Distinct) -> list[Column]:
+    return [
+        Column(
+            name=distinct_name(item.of, entity, days),
+            kind="number",
+            source=f"distinct {item.of} {'×'.join(entity)} {days}",
+            scale="log1p",
+        )
+        for entity in item.by
+        for days in item.days
+    ]
 
 
 def _slug(text: str) -> str:

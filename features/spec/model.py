@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from features.days import whole_days
 from features.spec.base import Duration, Name, Scalar, Section, listed
@@ -161,6 +161,18 @@ class Number(Section):
     scale: Literal["none", "log1p"] = "none"
 
 
+def _from_one(days: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    if any(isinstance(day, int) and day < 1 for day in days):
+        raise ValueError("a window is a number of days from 1, or all")
+    return days
+
+
+Windows = Annotated[
+    tuple[int | Literal["all"], ...], BeforeValidator(listed), AfterValidator(_from_one)
+]
+"""Lengths in whole days before the sample's day, or all of them."""
+
+
 class Rates(Section):
     """Smoothed rates and counts over whole days before the sample's day."""
 
@@ -168,16 +180,19 @@ class Rates(Section):
     """Tasks whose rate is taken."""
     by: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...]
     """Entities: a column, or several columns together."""
-    days: Annotated[tuple[int | Literal["all"], ...], BeforeValidator(listed)] = ("all",)
+    days: Windows = ("all",)
     prior: float = Field(default=20.0, gt=0)
     """Impressions' worth of the overall rate that a rate is smoothed with."""
 
-    @field_validator("days")
-    @classmethod
-    def _positive(cls, days: tuple[int | str, ...]) -> tuple[int | str, ...]:
-        if any(isinstance(day, int) and day < 1 for day in days):
-            raise ValueError("a window is a number of days from 1, or all")
-        return days
+
+class Distinct(Section):
+    """How many different values of a column an entity met, over whole days before the sample's."""
+
+    of: str
+    """The column whose different values are counted, such as the items a person saw."""
+    by: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...]
+    """Entities: a column, or several columns together."""
+    days: Windows = ("all",)
 
 
 Entity = tuple[str, ...]
@@ -198,6 +213,7 @@ class Features(Section):
     rates: tuple[Rates, ...] = ()
     recency: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...] = ()
     """Entities whose days since their last impression (whole days before) are a feature."""
+    distinct: tuple[Distinct, ...] = ()
 
     @field_validator("ids")
     @classmethod
@@ -272,10 +288,17 @@ class Spec(Section):
         return limited is None or scenario in limited
 
     @property
+    def subjects(self) -> tuple[Entity, ...]:
+        """Every entity whose history is a feature of the sample, once, in the file's order."""
+        rated = [entity for rates in self.features.rates for entity in rates.by]
+        counting = [entity for distinct in self.features.distinct for entity in distinct.by]
+        return tuple(dict.fromkeys([*rated, *self.features.recency, *counting]))
+
+    @property
     def entities(self) -> tuple[Entity, ...]:
-        """Every entity whose history is counted, once, in the order of the file."""
-        found = [entity for rates in self.features.rates for entity in rates.by]
-        return tuple(dict.fromkeys([*found, *self.features.recency]))
+        """Every entity whose history is counted, once: subjects, and with whom they meet what."""
+        met = [(*by, distinct.of) for distinct in self.features.distinct for by in distinct.by]
+        return tuple(dict.fromkeys([*self.subjects, *met]))
 
 
 def _dangling(spec: Spec) -> list[str]:

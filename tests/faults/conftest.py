@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -107,11 +108,32 @@ def write_day(path: Path, ds: str, header: str = HEADER, rows: int = 40, **field
     path.write_bytes(gzip.compress("\n".join([*lines, ""]).encode(), mtime=0))
 
 
+@pytest.fixture(scope="session")
+def kept_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment that names a JVM which all commands use, as those of a DAG do."""
+    keeper = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "features.gateway",
+            str(cache()),
+            str(tmp_path_factory.mktemp("jvm")),
+        ],
+        stdout=subprocess.PIPE,
+    )
+    assert keeper.stdout is not None
+    yield json.loads(keeper.stdout.readline())
+    keeper.terminate()
+    keeper.wait()
+    keeper.stdout.close()
+
+
 @pytest.fixture
-def shop(tmp_path: Path) -> Shop:
+def shop(tmp_path: Path, kept_spark: dict[str, str]) -> Shop:
     """A shop with raw logs of 2026-01-01 and nothing built."""
     place = {
         **os.environ,
+        **kept_spark,
         "AUTOIFS_HOME": str(tmp_path / "home"),
         "AUTOIFS_CACHE": str(cache()),
     }

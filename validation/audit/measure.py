@@ -157,7 +157,7 @@ def range_of(column: Feature) -> tuple[float | None, float | None]:
     derived = column.source.split(" ")[0]
     if derived == "rate" and column.name.startswith("n_rate_"):
         return 0.0, 1.0
-    if derived in ("count", "recency") and column.name.startswith(f"n_{derived}_"):
+    if derived in ("count", "recency", "distinct") and column.name.startswith(f"n_{derived}_"):
         return 0.0, None
     return None, None
 

@@ -11,6 +11,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from features.batch import calendar
 from features.counts import daily_counts
+from features.history import as_history
 from features.rates import add_rates
 from features.spec.load import parse_spec
 
@@ -34,6 +35,9 @@ features:
     - {of: [click, buy], by: [user_id, items.tags], days: [1, 3, all], prior: 4}
     - {of: click, by: [[user_id, items.tags], [place, user_id]], days: all, prior: 4}
   recency: [user_id, items.tags, place]
+  distinct:
+    - {of: items.tags, by: [user_id, place], days: [1, all]}
+    - {of: place, by: [items.tags, [user_id, items.tags]], days: 3}
 """,
     "shop.yaml",
 )
@@ -46,7 +50,16 @@ ENTITIES = {
     "items_tags": ("items_tags",),
     "user_id_items_tags": ("user_id", "items_tags"),
     "place_user_id": ("place", "user_id"),
+    "place": ("place",),
 }
+
+
+DISTINCT = (
+    ("items_tags", "user_id", (1, "all")),
+    ("items_tags", "place", (1, "all")),
+    ("place", "items_tags", (3,)),
+    ("place", "user_id_items_tags", (3,)),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +115,7 @@ facts = st.builds(
 
 def counts_of(spark: SparkSession, happened: list[Fact]) -> DataFrame:
     rows = [(fact.day.isoformat(), *fact.row) for fact in happened]
-    return daily_counts(spark.createDataFrame(rows, FACTS), SHOP)
+    return as_history(daily_counts(spark.createDataFrame(rows, FACTS), SHOP))
 
 
 def rated(
@@ -128,7 +141,8 @@ def rated(
 def plain(happened: list[Fact], sample: Fact) -> dict[str, float | None]:
     """The features of one sample, from the words of the documentation."""
     found: dict[str, float | None] = {}
-    for name, entity in ENTITIES.items():
+    for name in ("user_id", "items_tags", "user_id_items_tags", "place_user_id"):
+        entity = ENTITIES[name]
         windows = (1, 3, "all") if len(entity) == 1 else ("all",)
         for days in windows:
             seen = [fact for fact in happened if days == "all" or fact.back <= days]
@@ -148,6 +162,15 @@ def plain(happened: list[Fact], sample: Fact) -> dict[str, float | None]:
         start = datetime(2026, 3, 9, 15, tzinfo=UTC)
         ages = [(start - fact.at) / timedelta(days=1) for fact in of]
         found[f"n_recency_{name}"] = min(ages, default=None)
+    for of, name, windows in DISTINCT:
+        entity = ENTITIES[name]
+        for days in windows:
+            seen = [f for f in happened if f.impression and (days == "all" or f.back <= days)]
+            met = [
+                {value for f in seen if key in f.keys(entity) for value in f.keys((of,))}
+                for key in sample.keys(entity)
+            ]
+            found[f"n_distinct_{of}_{name}_{days}"] = sum(map(len, met)) / len(met) if met else 0.0
     return found
 
 

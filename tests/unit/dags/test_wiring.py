@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from dags.factory import samples_dag, training_dag
+from dags.factory import maintenance_dag, samples_dag, training_dag
 from dags.settings import NEVER, products
 
 CHECKOUT = Path(__file__).resolve().parents[3]
-DAGS = {dag.dag_id: dag for dag in (samples_dag("shop", "shop"), training_dag("shop", "shop"))}
+DAGS = {
+    dag.dag_id: dag
+    for dag in (make("shop", "shop") for make in (samples_dag, training_dag, maintenance_dag))
+}
 TASKS = [task for dag in DAGS.values() for task in dag.tasks]
 JOBS = [task for task in TASKS if type(task).__name__ == "JobOperator"]
 
@@ -47,6 +50,7 @@ def test_the_tasks_follow_each_other_as_a_night_does():
         "needs_approval": ["approve"],
         "approve": ["promote"],
         "promote": [],
+        "maintain": [],
     }
 
 
@@ -73,6 +77,7 @@ def test_every_job_waits_in_a_pool_of_one_slot():
         "gate": "train",
         "report": "train",
         "promote": "train",
+        "maintain": "lake_shop",
     }
 
 

@@ -64,7 +64,7 @@ def test_every_way_to_fail_has_its_status_and_no_trace(
     def fail(name: str) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "load_spec", fail)
+    monkeypatch.setattr("jobs.commands.spec.load_spec", fail)
     done = RUNNER.invoke(cli.app, ["spec", "check"])
 
     assert done.exit_code == status
@@ -78,7 +78,7 @@ def test_debug_shows_the_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(cli, "load_spec", fail)
+    monkeypatch.setattr("jobs.commands.spec.load_spec", fail)
     done = RUNNER.invoke(cli.app, ["spec", "check", "--debug"])
 
     assert "Traceback" in done.output

@@ -1,0 +1,1 @@
+"""The commands of ``autoifs``, a file for each group that ``--help`` shows."""

@@ -1,0 +1,95 @@
+"""What a night does with its samples: train, register, evaluate, gate, report, alert."""
+
+import time
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from features.days import parse_day
+from features.spec import load_spec
+from jobs.commands.door import Debug, Ds, HomeFolder, Result, SpecName, perform, product_of
+
+app = typer.Typer()
+
+
+@app.command()
+def train(
+    ds: Ds,
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    retrain: Annotated[
+        bool, typer.Option("--retrain", help="Train although this night has a version.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Train the spec's model and the baseline on the days before a night's."""
+    _step("train", spec, home, ds, debug, retrain=retrain)
+
+
+@app.command()
+def register(
+    ds: Ds, spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+) -> None:
+    """Register a night's model in MLflow as the challenger."""
+    _step("register", spec, home, ds, debug)
+
+
+@app.command()
+def evaluate(
+    ds: Ds, spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+) -> None:
+    """Judge a night's model and the champion on the same days that neither was trained on."""
+    _step("evaluate", spec, home, ds, debug)
+
+
+@app.command()
+def gate(ds: Ds, spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False) -> None:
+    """Decide whether a night's model becomes champion, and promote it if so."""
+    _step("gate", spec, home, ds, debug)
+
+
+@app.command()
+def report(
+    ds: Ds, spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+) -> None:
+    """Write a night's report as one HTML file."""
+    _step("report", spec, home, ds, debug)
+
+
+@app.command()
+def alert(
+    event: Annotated[str, typer.Option(help="failure or rejection.")],
+    text: Annotated[str, typer.Option(help="The sentence to send.")],
+    spec: SpecName = "bazaar",
+    debug: Debug = False,
+) -> None:
+    """Send a sentence to the spec's webhook, if it has one."""
+
+    def work() -> Result:
+        from jobs.alert import alert as send
+
+        return send(spec=load_spec(spec), event=event, text=text)
+
+    perform("alert", debug, work)
+
+
+def _step(
+    name: str, spec_name: str, home_folder: Path | None, ds: str, debug: bool, **options: Any
+) -> None:
+    """Run the job of one night called ``name`` and keep its result in the table ``runs``."""
+
+    def work() -> Result:
+        from jobs.runs import record
+
+        spec, home, lake = product_of(spec_name, home_folder)
+        day = parse_day(ds)
+        started = time.perf_counter()
+        job = getattr(import_module(f"jobs.{name}"), name)
+        result: Result = job(spec=spec, lake=lake, home=home, day=day, **options)
+        if not result.get("skipped"):
+            record(lake, day, name, time.perf_counter() - started, result)
+        return result
+
+    perform(name, debug, work)
