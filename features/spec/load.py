@@ -84,13 +84,15 @@ def parse_spec(text: str, file: str) -> Spec:
 
 
 def spec_hash(spec: Spec, *sections: str) -> str:
-    """Return a hash of what ``spec`` says, defaults included; of the named sections, if given.
+    """Return a hash of what ``spec`` says other than the defaults; of the named sections, if given.
+
+    A setting that a later version adds therefore leaves the hashes, and the days built, alone.
 
     >>> from features.spec import load_spec
     >>> len(spec_hash(load_spec("bazaar")))
     16
     """
-    said = spec.model_dump(mode="json", include=set(sections) or None)
+    said = spec.model_dump(mode="json", include=set(sections) or None, exclude_defaults=True)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 

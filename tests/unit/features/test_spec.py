@@ -116,3 +116,12 @@ def test_a_shipped_spec_is_sound_and_its_hash_is_its_content(name: str) -> None:
     assert spec_hash(spec) == spec_hash(load_spec(name))
     assert spec_hash(spec) != spec_hash(spec.model_copy(update={"timezone": "Asia/Tokyo"}))
     assert spec_hash(spec, "gate") != spec_hash(spec, "tasks")
+    gate = spec.gate.model_copy(update={"tolerance": 0.5})
+    assert spec_hash(spec) != spec_hash(spec.model_copy(update={"gate": gate}))
+
+
+def test_a_default_written_out_means_the_same() -> None:
+    text = find_spec("bazaar").read_text()
+    told = text.replace("  rates:\n", "  distinct: []\n  rates:\n")
+    assert told != text
+    assert spec_hash(parse_spec(told, "x.yaml")) == spec_hash(parse_spec(text, "x.yaml"))
