@@ -44,35 +44,40 @@ class Part:
 
 def start(name: str, words: Sequence[str], env: Mapping[str, str], log: Path) -> Part:
     """Start a program of this environment, with a session of its own."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
-        process = subprocess.Popen(  # noqa: S603 (a list of words, no shell)
-            [*_dies_with_us(), str(tool(words[0])), *words[1:]],
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return Part(name, process, log)
+    with _appending(log) as stream:
+        return Part(name, _spawn(words, env, stdout=stream, stderr=stream), log)
 
 
 def start_talking(
     name: str, words: Sequence[str], env: Mapping[str, str], log: Path
 ) -> tuple[Part, IO[bytes]]:
     """Start a program as ``start`` does, but return what it says on stdout."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("ab") as stream:
-        process = subprocess.Popen(  # noqa: S603 (a list of words, no shell)
-            [*_dies_with_us(), str(tool(words[0])), *words[1:]],
-            env=dict(env),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=stream,
-            start_new_session=True,
-        )
+    with _appending(log) as stream:
+        process = _spawn(words, env, stdout=subprocess.PIPE, stderr=stream)
     assert process.stdout is not None  # noqa: S101 (PIPE)
     return Part(name, process, log), process.stdout
+
+
+def _appending(log: Path) -> IO[bytes]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    return log.open("ab")
+
+
+def _spawn(
+    words: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    stdout: IO[bytes] | int,
+    stderr: IO[bytes],
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 (a list of words, no shell)
+        [*_dies_with_us(), str(tool(words[0])), *words[1:]],
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        start_new_session=True,
+    )
 
 
 def stop(parts: Sequence[Part]) -> None:
