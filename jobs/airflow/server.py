@@ -152,7 +152,7 @@ class Airflow:
 
     def _start_spark(self, env: dict[str, str]) -> tuple[Part, IO[bytes]]:
         """Start the JVM that the jobs share; without it they start their own."""
-        words = ["python", "-m", "features.gateway", str(self.home.cache), str(self.home.root)]
+        words = ["python", "-m", "features.keeper", str(self.home.cache), str(self.home.root)]
         return start_talking("spark", words, env, self.home.root / "logs" / "spark.log")
 
     def _part(self, words: Sequence[str], env: dict[str, str]) -> Part:

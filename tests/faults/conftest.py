@@ -115,7 +115,7 @@ def kept_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
         [
             sys.executable,
             "-m",
-            "features.gateway",
+            "features.keeper",
             str(cache()),
             str(tmp_path_factory.mktemp("jvm")),
         ],

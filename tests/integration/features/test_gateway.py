@@ -36,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def kept(home: Path) -> Iterator[dict[str, str]]:
     """The environment that names a kept JVM."""
     keeper = subprocess.Popen(
-        [sys.executable, "-m", "features.gateway", str(cache()), str(home)],
+        [sys.executable, "-m", "features.keeper", str(cache()), str(home)],
         stdout=subprocess.PIPE,
     )
     assert keeper.stdout is not None
