@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -82,12 +83,8 @@ class Lake:
         """Return day → what the last commit of its partition says, in one look at the history."""
         if not self.exists(table):
             return {}
-        found: dict[str, dict[str, Any]] = {}
-        for entry in self.open(table).history():
-            said = json.loads(entry.get("userMetadata") or "{}")
-            if "ds" in said:
-                found.setdefault(said["ds"], {**said, "version": entry["version"]})
-        return found
+        opened = self.open(table)
+        return dict(_commits(self.path(table), str(opened.metadata().id), opened.version()))
 
     def replace(self, table: str, where: dict[str, str], rows: pa.Table) -> None:
         """Replace the rows for which every column of ``where`` has its value, in one commit.
@@ -102,3 +99,14 @@ class Lake:
             return
         predicate = " AND ".join(f"{column} = '{value}'" for column, value in where.items())
         write_deltalake(path, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
+
+
+@lru_cache(maxsize=32)
+def _commits(path: str, _table: str, version: int) -> dict[str, dict[str, Any]]:
+    """Read a history once a version: it grows with every day, and a night asks for it often."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in DeltaTable(path, version=version).history():
+        said = json.loads(entry.get("userMetadata") or "{}")
+        if "ds" in said:
+            found.setdefault(said["ds"], {**said, "version": entry["version"]})
+    return found
