@@ -131,13 +131,18 @@ def kept_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
 @pytest.fixture
 def shop(tmp_path: Path, kept_spark: dict[str, str]) -> Shop:
     """A shop with raw logs of 2026-01-01 and nothing built."""
+    return shop_in(tmp_path, kept_spark)
+
+
+def shop_in(folder: Path, kept_spark: dict[str, str]) -> Shop:
+    """Return a shop with raw logs of 2026-01-01 and nothing built."""
     place = {
         **os.environ,
         **kept_spark,
-        "AUTOIFS_HOME": str(tmp_path / "home"),
+        "AUTOIFS_HOME": str(folder / "home"),
         "AUTOIFS_CACHE": str(cache()),
     }
-    made = Shop(folder=tmp_path, environment=place)
+    made = Shop(folder=folder, environment=place)
     made.spec.write_text(SPEC)
     write_day(made.raw("2026-01-01"), "2026-01-01")
     return made

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from features.lake import Lake
-from tests.faults.conftest import Shop, write_day
+from tests.faults.conftest import Shop, shop_in, write_day
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -54,10 +54,29 @@ main()
 """
 
 
-@pytest.fixture
-def two_days(shop: Shop) -> Shop:
+@pytest.fixture(scope="module")
+def two_days(tmp_path_factory: pytest.TempPathFactory, kept_spark: dict[str, str]) -> Shop:
+    shop = shop_in(tmp_path_factory.mktemp("shop"), kept_spark)
     write_day(shop.raw(TWO), TWO)
     return shop
+
+
+@pytest.fixture(scope="module")
+def quiet(two_days: Shop) -> Shop:
+    """The same shop, built in another home by a run that nothing happened to."""
+    made = in_home(two_days, "quiet")
+    made.folder.mkdir()
+    done = made.run_bare(*words(two_days))
+    assert done.code == 0, done.stderr
+    return made
+
+
+def in_home(shop: Shop, name: str) -> Shop:
+    """Return the shop with a home of its own."""
+    folder = shop.folder / name
+    return replace(
+        shop, folder=folder, environment={**shop.environment, "AUTOIFS_HOME": str(folder / "home")}
+    )
 
 
 def words(shop: Shop) -> list[str]:
@@ -83,56 +102,59 @@ def said(shop: Shop) -> list[dict[str, Any]]:
     return [{key: one.get(key) for key in ("content_hash", "fingerprint")} for one in found]
 
 
-def killed(shop: Shop, when: str, table: str) -> int:
+def killed(shop: Shop, command: list[str], when: str, table: str) -> int:
     """Run the command in a process that ends itself with -9; return its status."""
+    shop.folder.mkdir(exist_ok=True)
     script = shop.folder / "deadly.py"
     script.write_text(DEADLY)
-    command = [sys.executable, str(script), when, table, *words(shop)]
     return subprocess.run(
-        command, env=shop.environment, cwd=Path.cwd(), capture_output=True, timeout=600
+        [sys.executable, str(script), when, table, *command],
+        env=shop.environment,
+        cwd=Path.cwd(),
+        capture_output=True,
+        timeout=600,
     ).returncode
 
 
-def undisturbed(shop: Shop) -> Shop:
-    """Return the same shop, built in another home by a run that nothing happened to."""
-    quiet = replace(
-        shop, environment={**shop.environment, "AUTOIFS_HOME": str(shop.folder / "quiet" / "home")}
-    )
-    done = quiet.run_bare(*words(shop))
+def completes(two_days: Shop, quiet: Shop, when: str, table: str) -> None:
+    """Kill a run, run again, and compare with the run that nothing happened to."""
+    hit = in_home(two_days, f"{when} {table}")
+    assert killed(hit, words(two_days), when, table) == -signal.SIGKILL
+    done = hit.run_bare(*words(two_days))
     assert done.code == 0, done.stderr
-    return replace(quiet, folder=shop.folder / "quiet")
+    assert content(hit) == content(quiet)
+    assert said(hit) == said(quiet)
 
 
-def test_a_killed_run_leaves_what_the_next_one_completes_to_the_same_content(
-    two_days: Shop,
+@pytest.mark.parametrize(
+    ("when", "table"), [("while writing files", "samples"), ("after the commit", "samples")]
+)
+def test_what_a_killed_run_leaves_the_next_one_completes_to_the_same_content(
+    two_days: Shop, quiet: Shop, when: str, table: str
 ) -> None:
-    quiet = undisturbed(two_days)
-    moments = [
-        ("while writing files", "samples"),
-        ("before the commit", "samples"),
-        ("after the commit", "samples"),
-        ("after the commit", "vocabulary"),
-    ]
-    for place, (when, table) in enumerate(moments):
-        home = two_days.folder / f"home{place}" / "home"
-        there = {**two_days.environment, "AUTOIFS_HOME": str(home)}
-        hit = replace(two_days, environment=there)
-        assert killed(hit, when, table) == -signal.SIGKILL, (when, table)
-        done = hit.run_bare(*words(two_days))
-        assert done.code == 0, (when, table, done.stderr)
-        found = replace(hit, folder=home.parent)
-        assert content(found) == content(quiet), (when, table)
-        assert said(found) == said(quiet), (when, table)
+    completes(two_days, quiet, when, table)
 
 
-def test_two_builders_of_one_day_lose_and_double_nothing(two_days: Shop) -> None:
-    quiet = undisturbed(two_days)
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["before the commit", "while writing files", "after the commit"])
+@pytest.mark.parametrize(
+    "table", ["staged", "quarantine", "counts", "samples", "vocabulary", "encoded"]
+)
+def test_at_whatever_commit_a_run_is_killed_the_next_one_completes_it(
+    two_days: Shop, quiet: Shop, when: str, table: str
+) -> None:
+    completes(two_days, quiet, when, table)
+
+
+def test_two_builders_of_one_day_lose_and_double_nothing(two_days: Shop, quiet: Shop) -> None:
+    raced = in_home(two_days, "raced")
+    raced.folder.mkdir()
     with ThreadPoolExecutor(2) as pool:
-        racing = [pool.submit(two_days.run_bare, *words(two_days)) for _ in range(2)]
+        racing = [pool.submit(raced.run_bare, *words(two_days)) for _ in range(2)]
         ended = [one.result() for one in racing]
     assert 0 in [one.code for one in ended], [one.stderr for one in ended]
     for one in ended:
         assert one.code == 0 or "another run is writing" in one.result["message"], one.stderr
-    assert two_days.run_bare(*words(two_days)).code == 0
-    assert content(two_days) == content(quiet)
-    assert said(two_days) == said(quiet)
+    assert raced.run_bare(*words(two_days)).code == 0
+    assert content(raced) == content(quiet)
+    assert said(raced) == said(quiet)
