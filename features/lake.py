@@ -67,9 +67,12 @@ class Lake:
     def files(self, table: str, first: str = "", last: str = "9999") -> list[str]:
         """Return the data files of ``table`` with rows of the days from ``first`` to ``last``."""
         opened = self.open(table)
-        if opened.metadata().partition_columns != ["ds"]:
-            return opened.file_uris()
-        return opened.file_uris(file_pruning_predicate=f"ds >= '{first}' AND ds <= '{last}'")
+        by_day = opened.metadata().partition_columns == ["ds"]
+        asked = f"ds >= '{first}' AND ds <= '{last}'" if by_day else None
+        found = opened.file_uris(file_pruning_predicate=asked)
+        # What comes before the table is escaped there, such as a space in a folder's name.
+        below = f"/{self.product}/{table}/"
+        return [f"{self.path(table)}/{uri.rsplit(below, 1)[1]}" for uri in found]
 
     def commit_of(self, table: str, day: date) -> dict[str, Any] | None:
         """Return what the last commit of a day's partition says of itself.

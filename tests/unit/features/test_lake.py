@@ -1,5 +1,7 @@
 """Tables written and read without a JVM."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
@@ -39,3 +41,11 @@ def test_a_table_that_is_not_there_is_named_with_the_way_to_get_it(lake: Lake) -
     with pytest.raises(LakeError, match=r"table shop/samples does not exist in .*autoifs backfill"):
         lake.open("samples")
     assert lake.days("samples") == []
+
+
+def test_files_are_found_in_a_folder_whose_name_has_a_space(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "my lake"), "shop")
+    lake.replace("runs", {"ds": "2026-01-01"}, pa.table({"ds": ["2026-01-01"], "step": ["a"]}))
+    (file,) = lake.files("runs", "2026-01-01", "2026-01-01")
+    assert Path(file).exists()
+    assert lake.files("runs", "2026-01-02", "2026-01-03") == []
