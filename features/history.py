@@ -65,6 +65,18 @@ def in_window(days: int | str) -> str:
     return WHOLE if days == "all" else f"{DAILY} AND ds >= cast(date_sub({FOR}, {days}) AS string)"
 
 
+def before_each(history: "DataFrame", days: "DataFrame") -> "DataFrame":
+    """Return a history's rows once for each of ``days`` that comes after them.
+
+    Args:
+        history: what ``as_history`` returns, or part of its rows.
+        days: columns of ``features.batch.calendar``, ``_for`` among them; they are added.
+    """
+    from pyspark.sql import functions as F
+
+    return history.join(F.broadcast(days), F.col("ds") < F.col(FOR))
+
+
 def as_history(
     counts: "DataFrame", state: "DataFrame | None" = None, since: date | None = None
 ) -> "DataFrame":

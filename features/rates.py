@@ -9,7 +9,7 @@ from features.batch import START
 from features.cells import named
 from features.counts import OVERALL, entity_keys, multi_columns
 from features.explode import explode_keys
-from features.history import in_window
+from features.history import before_each, in_window
 from features.settle import gather, looked_up
 from features.sources import FOR
 from features.spec import Entity, Spec
@@ -91,7 +91,7 @@ def windows(spec: Spec) -> list[int | str]:
 
 def _history(counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
     """Sum each key's counts over the windows of each day: ``n_<w>``, ``n_<task>_<w>``, ``last``."""
-    past = counts.join(F.broadcast(days.select(FOR, START)), F.col("ds") < F.col(FOR))
+    past = before_each(counts, days.select(FOR, START))
     names = ["n", *(f"n_{task}" for task in spec.tasks)]
     sums = [
         F.expr(f"coalesce(sum(CASE WHEN {in_window(back)} THEN {name} END), 0)").alias(

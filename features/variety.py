@@ -3,9 +3,8 @@
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from features.batch import START
 from features.explode import SEPARATOR
-from features.history import DAILY, WHOLE, in_window
+from features.history import DAILY, WHOLE, before_each, in_window
 from features.settle import looked_up
 from features.sources import FOR
 from features.spec import Entity, Spec
@@ -55,7 +54,7 @@ def variety(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> 
         ).alias("key"),
     )
     wanted = about.join(looked_up(keys), ["entity", "key"], "left_semi")
-    past = wanted.join(F.broadcast(days.select(FOR, START)), F.col("ds") < F.col(FOR))
+    past = before_each(wanted, days.select(FOR))
     windows = list(dict.fromkeys(back for item in spec.features.distinct for back in item.days))
     met = [F.expr(f"bool_or({in_window(back)})").alias(f"_met_{back}") for back in windows]
     values = past.groupBy(FOR, "entity", "key", PAIR, "_value").agg(*met)

@@ -1,7 +1,6 @@
 """What a backfill would do and how long it would take; starts no Spark and writes nothing."""
 
 import gzip
-from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -60,12 +59,9 @@ def plan(
         rows = rows_of(shop.spec, one.found)
         days.append({"ds": day.isoformat(), "do": "nothing" if done else "build", "rows": rows})
     building = [day for day in days if day["do"] == "build"]
-    return {
-        "days": days,
-        "build": len(building),
-        "rows": sum(day["rows"] or 0 for day in building),
-        "seconds": _seconds(shop, building),
-    }
+    rows_in = sum(day["rows"] or 0 for day in building)
+    seconds = _seconds(shop, len(building), rows_in)
+    return {"days": days, "build": len(building), "rows": rows_in, "seconds": seconds}
 
 
 def rows_of(spec: Spec, found: Arrivals) -> int | None:
@@ -87,9 +83,9 @@ def _count(path: Path, kind: str) -> int:
     return int(lines) - (kind == "csv")
 
 
-def _seconds(shop: "Shop", building: Sequence[Result]) -> float | None:
+def _seconds(shop: "Shop", days: int, rows: int) -> float | None:
     """Return the seconds that the days should take, by what the last days took here."""
-    if not building:
+    if not days:
         return 0.0
     known: list[tuple[float, float]] = []
     for ds in sorted(shop.lake.commits("samples"))[-LOOK_BACK:]:
@@ -98,7 +94,6 @@ def _seconds(shop: "Shop", building: Sequence[Result]) -> float | None:
             known.append((said["seconds"], said["seconds"] / said["input"]))
     if not known:
         return None
-    rows: int = sum(day["rows"] or 0 for day in building)
     if rows:
         return round(rows * median([a_row for _, a_row in known]), 1)
-    return round(len(building) * median([a_day for a_day, _ in known]), 1)
+    return round(days * median([a_day for a_day, _ in known]), 1)

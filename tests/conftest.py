@@ -1,9 +1,12 @@
 """Fixtures that rooms share: one Spark session for all tests, an empty lake, the real data."""
 
 import atexit
+import json
 import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +45,16 @@ def kuairand() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no KuaiRand-Pure in {folder}; set KUAIRAND_PURE to its folder")
     return folder
+
+
+@contextmanager
+def kept_jvm(home: Path) -> Iterator[dict[str, str]]:
+    """Keep a JVM while the block runs; yield the environment that names it."""
+    words = [sys.executable, "-m", "features.keeper", str(cache()), str(home)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as keeper:
+        assert keeper.stdout is not None
+        yield json.loads(keeper.stdout.readline())
+        keeper.terminate()
 
 
 def cache() -> Path:

@@ -1,6 +1,6 @@
 """The audit of staged days: measured in Spark, judged and documented by Great Expectations."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -69,13 +69,11 @@ def audit(
     before = _before(history, days[-1], spec.audit.history + len(days))
     get_ready()
     measured = measure(staged, spec, before)
-    from validation.audit.docs import judge
-
     known, results = dict(history), {}
     for day in days:
         past = _before(known, day, spec.audit.history)
         measures = {"ds": day.isoformat(), **measured.of(day, past)}
-        results[day] = _judged(spec, day, measures, past, docs, judge)
+        results[day] = _judged(spec, day, measures, past, docs)
         known[day.isoformat()] = measures
     return results
 
@@ -91,13 +89,11 @@ def _before(history: Mapping[str, Measures], day: date, count: int) -> list[Meas
 
 
 def _judged(
-    spec: Spec,
-    day: date,
-    measures: Measures,
-    past: list[Measures],
-    docs: Path,
-    judge: Callable[..., tuple[list[bool], Path]],
+    spec: Spec, day: date, measures: Measures, past: list[Measures], docs: Path
 ) -> AuditResult:
+    """Judge a day's measures; what Great Expectations takes to import is waited for here."""
+    from validation.audit.docs import judge
+
     checks = checks_of(spec, measures, past)
     severities = severities_of(spec)
     verdicts, page = judge(checks, severities, spec.product, day, docs)

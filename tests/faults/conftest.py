@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import cache
+from tests.conftest import cache, kept_jvm
 
 SPEC = """
 product: shop
@@ -111,21 +111,8 @@ def write_day(path: Path, ds: str, header: str = HEADER, rows: int = 40, **field
 @pytest.fixture(scope="session")
 def kept_spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment that names a JVM which all commands use, as those of a DAG do."""
-    keeper = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "features.keeper",
-            str(cache()),
-            str(tmp_path_factory.mktemp("jvm")),
-        ],
-        stdout=subprocess.PIPE,
-    )
-    assert keeper.stdout is not None
-    yield json.loads(keeper.stdout.readline())
-    keeper.terminate()
-    keeper.wait()
-    keeper.stdout.close()
+    with kept_jvm(tmp_path_factory.mktemp("jvm")) as named:
+        yield named
 
 
 @pytest.fixture

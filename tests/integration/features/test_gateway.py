@@ -1,6 +1,5 @@
 """The JVM that is kept for a home's jobs: one at a time uses it, and a killed one is ended."""
 
-import json
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 
 from features import gateway
 from jobs.airflow.process import free_port
-from tests.conftest import cache
+from tests.conftest import cache, kept_jvm
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
@@ -35,15 +34,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def kept(home: Path) -> Iterator[dict[str, str]]:
     """The environment that names a kept JVM."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-m", "features.keeper", str(cache()), str(home)],
-        stdout=subprocess.PIPE,
-    )
-    assert keeper.stdout is not None
-    yield {**os.environ, **json.loads(keeper.stdout.readline())}
-    keeper.terminate()
-    keeper.wait()
-    keeper.stdout.close()
+    with kept_jvm(home) as named:
+        yield {**os.environ, **named}
 
 
 def job(home: Path, env: dict[str, str]) -> "subprocess.Popen[str]":
