@@ -23,6 +23,7 @@ TABLES = (
     "encoded",
     "metrics",
     "masks",
+    "audits",
     "runs",
 )
 
@@ -92,8 +93,8 @@ class Lake:
     def replace(self, table: str, where: dict[str, str], rows: pa.Table) -> None:
         """Replace the rows for which every column of ``where`` has its value, in one commit.
 
-        Tables written this way (``metrics``, ``masks``, ``runs``) are created by their first rows
-        and take new columns as they come. ``where`` must name the partition ``ds``.
+        Tables written this way (``metrics``, ``masks``, ``audits``, ``runs``) are created by their
+        first rows and take new columns as they come. ``where`` must name the partition ``ds``.
         """
         path = self.path(table)
         if not self.exists(table):

@@ -6,8 +6,11 @@ from dataclasses import asdict
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from features import tables
 from features.errors import AuditError
+from features.lake import Lake
 from jobs.runs import record
 from jobs.timing import Stopwatch
 
@@ -18,6 +21,16 @@ if TYPE_CHECKING:
     from validation.suite import AuditResult
 
 Result = dict[str, Any]
+
+_AUDITS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("ds", "check", "subject", "severity")),
+        ("passed", pa.bool_()),
+        *((name, pa.float64()) for name in ("value", "low", "high")),
+        ("learned_from", pa.list_(pa.string())),
+    ]
+)
+"""The table ``audits``: a row a day and check, with the limits that held and whence they came."""
 
 
 def start(shop: "Shop", watch: Stopwatch) -> None:
@@ -65,6 +78,7 @@ def audit(
     seconds = (time.perf_counter() - started) / len(contents)
     results = {day: _kept(day, contents[day], found[day]) for day in contents}
     for day, result in results.items():
+        _keep_limits(shop.lake, day, found[day])
         record(shop.lake, day, "audit", seconds, result)
     for day, result in results.items():
         if not result["passed"]:
@@ -81,14 +95,32 @@ def _kept(day: date, content_hash: str, found: "AuditResult") -> Result:
         "ds": day.isoformat(),
         "passed": found.passed,
         "content_hash": content_hash,
-        "findings": [_plain(finding) for finding in found.findings],
+        "findings": [asdict(finding) for finding in found.findings],
         "docs": str(found.docs),
         "measures": found.measures,
     }
 
 
-def _plain(finding: Any) -> Result:
-    return dict(finding) if isinstance(finding, dict) else asdict(finding)
+def _keep_limits(lake: Lake, day: date, found: "AuditResult") -> None:
+    """Write every check of a day with the limits that held for it into the table ``audits``."""
+    ds = day.isoformat()
+    rows = [
+        {
+            "ds": ds,
+            "check": one.check.check,
+            "subject": one.check.subject,
+            "severity": one.severity,
+            "passed": one.passed,
+            **{name: _real(getattr(one.check, name)) for name in ("value", "low", "high")},
+            "learned_from": list(one.check.learned_from),
+        }
+        for one in found.verdicts
+    ]
+    lake.replace("audits", {"ds": ds}, pa.Table.from_pylist(rows, schema=_AUDITS))
+
+
+def _real(value: float | None) -> float | None:
+    return None if value is None else float(value)
 
 
 def worst(findings: Iterable[Result]) -> str:

@@ -9,6 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from features.spec import Spec
+from validation.audit.bands import Past, past_of
 from validation.audit.checks import Check, checks_of
 from validation.audit.measure import Measures, measure
 
@@ -33,6 +34,15 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """A check with what it came to."""
+
+    check: Check
+    severity: Severity
+    passed: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class AuditResult:
     """What the audit of a day found."""
 
@@ -40,6 +50,8 @@ class AuditResult:
     """Whether no check of severity ``stop`` failed."""
     findings: tuple[Finding, ...]
     """Failed checks, the worst first: those that stop, then by how far they are off."""
+    verdicts: tuple[Verdict, ...]
+    """Every check with the limits that held for it."""
     docs: Path
     """The day's page of the Data Docs; ``index.html`` of its folder's site lists all days."""
     measures: Measures
@@ -71,8 +83,8 @@ def audit(
     measured = measure(staged, spec, before)
     known, results = dict(history), {}
     for day in days:
-        past = _before(known, day, spec.audit.history)
-        measures = {"ds": day.isoformat(), **measured.of(day, past)}
+        past = past_of(known, day, spec.audit)
+        measures = {"ds": day.isoformat(), **measured.of(day, past.recent)}
         results[day] = _judged(spec, day, measures, past, docs)
         known[day.isoformat()] = measures
     return results
@@ -88,22 +100,24 @@ def _before(history: Mapping[str, Measures], day: date, count: int) -> list[Meas
     return [history[ds] for ds in sorted(history) if ds < day.isoformat()][-count:]
 
 
-def _judged(
-    spec: Spec, day: date, measures: Measures, past: list[Measures], docs: Path
-) -> AuditResult:
+def _judged(spec: Spec, day: date, measures: Measures, past: Past, docs: Path) -> AuditResult:
     """Judge a day's measures; what Great Expectations takes to import is waited for here."""
     from validation.audit.docs import judge
 
     checks = checks_of(spec, measures, past)
     severities = severities_of(spec)
-    verdicts, page = judge(checks, severities, spec.product, day, docs)
-    failed = [check for check, passed in zip(checks, verdicts, strict=True) if not passed]
-    findings = _findings(failed, severities)
+    passed, page = judge(checks, severities, spec.product, day, docs)
+    verdicts = tuple(
+        Verdict(check=check, severity=severities[check.check], passed=good)
+        for check, good in zip(checks, passed, strict=True)
+    )
+    findings = _findings([one.check for one in verdicts if not one.passed], severities)
     return AuditResult(
         passed=all(finding.severity != "stop" for finding in findings),
         findings=findings,
+        verdicts=verdicts,
         docs=page,
-        measures={**measures, "compared_with": [before.get("ds") for before in past]},
+        measures={**measures, "compared_with": [before.get("ds") for before in past.recent]},
     )
 
 

@@ -25,11 +25,17 @@ class Audit(Section):
     stop: tuple[AuditCheck, ...] = ("schema", "key-unique", "volume", "feature-range", "maturity")
     warn: tuple[AuditCheck, ...] = ("label-rate", "null-rate", "category-drift")
     volume_tolerance: float = Field(default=0.5, gt=0)
-    """Allowed change of the row count against the median of the last published days."""
+    """Allowed change of the row count against the median of the same weekday, or the last days."""
     rate_tolerance: float = Field(default=0.5, gt=0)
-    """Allowed relative change of a cell's label rate against the last published days."""
+    """Widest relative change of a cell's label rate, however much it varied on the days before."""
+    null_tolerance: float = Field(default=0.1, ge=0, le=1)
+    """How much larger than before a feature's share of nulls may be (absolute)."""
+    drift_tolerance: float = Field(default=0.25, gt=0)
+    """Population stability index from which a category is called drifted, by common usage."""
     history: int = Field(default=7, ge=1)
-    """How many published days are looked back on."""
+    """How many published days the limits are learned from."""
+    weeks: int = Field(default=4, ge=1)
+    """How many weeks back the same weekday's volume is looked up."""
 
 
 Width = Annotated[int, Field(ge=1)]

@@ -7,16 +7,11 @@ from statistics import fmean, median
 
 from features.spec import Spec, layout_of
 from features.spec.policy import AuditCheck
+from validation.audit.bands import SIGMAS, Past, noise, rate_band
 from validation.audit.measure import Measures, frequent_tokens, range_of
 
-NULLS_ALLOWED = 0.1
-"""How much larger than before a feature's share of nulls may be (absolute)."""
-DRIFT_ALLOWED = 0.25
-"""Population stability index from which a category is called drifted, by common usage."""
 RARE = 0.001
 """Shares below this one weigh like this one in the stability index."""
-SIGMAS = 3.0
-"""Standard errors that a small cell may be off its limit before it counts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +28,8 @@ class Check:
     """The expectation as a sentence, shown in the Data Docs."""
     broken: str
     """The finding's sentence, for a value out of bounds."""
+    learned_from: tuple[str, ...] = ()
+    """The days whose measures made the bounds; none where the spec alone makes them."""
 
     @property
     def excess(self) -> float:
@@ -42,27 +39,25 @@ class Check:
         return max(low, high, 0.0)
 
 
-Rule = Callable[[Spec, Measures, list[Measures]], Iterator[Check]]
+Rule = Callable[[Spec, Measures, Past], Iterator[Check]]
 
 
-def checks_of(spec: Spec, measures: Measures, history: list[Measures]) -> list[Check]:
+def checks_of(spec: Spec, measures: Measures, past: Past) -> list[Check]:
     """Return every check that ``spec.audit`` asks for and that can be made.
 
     Args:
         spec: names the checks and their tolerances.
         measures: the day's, from ``measure``.
-        history: those of the published days before, oldest first; checks that compare with it
-            are left out when it is empty.
+        past: those of the published days before; checks that compare with them are left out
+            when there are none.
     """
     # Without its columns nothing else of the day could be measured.
     broken: tuple[AuditCheck, ...] = ("schema",)
     names = broken if measures["schema"] else (*spec.audit.stop, *spec.audit.warn)
-    return [
-        check for name in dict.fromkeys(names) for check in RULES[name](spec, measures, history)
-    ]
+    return [check for name in dict.fromkeys(names) for check in RULES[name](spec, measures, past)]
 
 
-def schema(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
+def schema(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
     """Expect the columns and types that the spec gives ``samples``."""
     complaints = measures["schema"]
     yield Check(
@@ -76,7 +71,7 @@ def schema(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[
     )
 
 
-def key_unique(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
+def key_unique(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
     """Expect every sample_id once."""
     repeated = measures["duplicates"]
     yield Check(
@@ -90,12 +85,12 @@ def key_unique(spec: Spec, measures: Measures, history: list[Measures]) -> Itera
     )
 
 
-def volume(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
-    """Expect about as many rows as on the days before, and some in every scenario."""
+def volume(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
+    """Expect about as many rows as on this weekday before, and some in every scenario."""
     rows, tolerance = measures["rows"], spec.audit.volume_tolerance
-    if history:
-        usual = median(day["rows"] for day in history)
-        limit = f"±{tolerance:.0%} of {_last(history)}' median of {usual:.0f}"
+    if past.alike:
+        usual = median(day["rows"] for day in past.alike)
+        limit = f"±{tolerance:.0%} of {past.words_alike}' median of {usual:.0f}"
         yield Check(
             check="volume",
             subject="samples",
@@ -104,6 +99,7 @@ def volume(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[
             high=usual * (1 + tolerance),
             expected=f"The number of samples is within {limit}.",
             broken=f"{rows} samples are outside {limit}",
+            learned_from=_names(past.alike),
         )
     for scenario in spec.scenarios.names:
         if scenario not in spec.scenarios.optional:
@@ -118,52 +114,52 @@ def volume(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[
             )
 
 
-def label_rate(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
-    """Expect the share of positives of every cell to be near that of the days before."""
-    tolerance = spec.audit.rate_tolerance
+def label_rate(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
+    """Expect the share of positives of every cell to lie in the band of the days before."""
     for cell, today in measures["cells"].items():
-        past = [day["cells"][cell] for day in history if cell in day.get("cells", {})]
-        known = sum(day["known"] for day in past)
-        if not today["known"] or not known:
+        before = [day for day in past.recent if day.get("cells", {}).get(cell, {}).get("known")]
+        if not today["known"] or not before:
             continue
         rate = round(today["positives"] / today["known"], 4)
-        usual = sum(day["positives"] for day in past) / known
-        allowed = max(tolerance * usual, _noise(usual, today["known"], known))
+        band = rate_band([day["cells"][cell] for day in before], today, spec.audit.rate_tolerance)
         scenario, task = cell.split("/")
         where = f"{task} in {scenario}"
         yield Check(
             check="label-rate",
             subject=cell,
             value=rate,
-            low=max(usual - allowed, 0.0),
-            high=min(usual + allowed, 1.0),
-            expected=f"Positives of {where}: within {allowed / usual if usual else 0:.0%} of "
-            f"{_last(history)}' {usual:.4f} ({today['known']} known labels).",
-            broken=f"{where} is {rate:.4f}, {_last(history)} {usual:.4f} (limit ±{allowed:.4f})",
+            low=max(band.usual - band.allowed, 0.0),
+            high=min(band.usual + band.allowed, 1.0),
+            expected=f"Positives of {where}: within ±{band.allowed:.4f} of {past.words}' "
+            f"{band.usual:.4f} ({today['known']} known labels).",
+            broken=f"{where} is {rate:.4f}, {past.words} {band.usual:.4f} "
+            f"(limit ±{band.allowed:.4f})",
+            learned_from=_names(before),
         )
 
 
-def null_rate(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
+def null_rate(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
     """Expect no feature to have become much emptier."""
     for column, share in measures["nulls"].items():
-        past = [day["nulls"][column] for day in history if column in day.get("nulls", {})]
-        if not past:
+        before = [day for day in past.recent if column in day.get("nulls", {})]
+        if not before:
             continue
-        usual = fmean(past)
-        high = min(usual + max(NULLS_ALLOWED, _noise(usual, measures["rows"], None)), 1.0)
+        usual = fmean(day["nulls"][column] for day in before)
+        chance = noise(usual, measures["rows"], None)
+        high = min(usual + max(spec.audit.null_tolerance, chance), 1.0)
         yield Check(
             check="null-rate",
             subject=column,
             value=round(share, 4),
             low=0,
             high=high,
-            expected=f"At most {high:.1%} of {column} is null ({_last(history)}: {usual:.1%}).",
-            broken=f"{share:.1%} of {column} is null, {_last(history)} {usual:.1%} "
-            f"(limit {high:.1%})",
+            expected=f"At most {high:.1%} of {column} is null ({past.words}: {usual:.1%}).",
+            broken=f"{share:.1%} of {column} is null, {past.words} {usual:.1%} (limit {high:.1%})",
+            learned_from=_names(before),
         )
 
 
-def feature_range(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
+def feature_range(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
     """Expect rates in [0, 1], counts and recencies from 0, and every number finite."""
     for column in layout_of(spec).of("number"):
         low, high = range_of(column)
@@ -180,7 +176,7 @@ def feature_range(spec: Spec, measures: Measures, history: list[Measures]) -> It
         )
 
 
-def maturity(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
+def maturity(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
     """Expect a label exactly where the scenario has the task and its window has closed."""
     for task, rows in measures["maturity"].items():
         yield Check(
@@ -195,17 +191,21 @@ def maturity(spec: Spec, measures: Measures, history: list[Measures]) -> Iterato
         )
 
 
-def category_drift(spec: Spec, measures: Measures, history: list[Measures]) -> Iterator[Check]:
+def category_drift(spec: Spec, measures: Measures, past: Past) -> Iterator[Check]:
     """Expect the shares of every category's frequent tokens to be near those of the days before."""
     for column, shares in measures["tokens"].items():
-        past = [day["tokens"][column] for day in history if column in day.get("tokens", {})]
-        if not past:
+        known = [day for day in past.recent if column in day.get("tokens", {})]
+        if not known:
             continue
-        buckets = list(dict.fromkeys([*frequent_tokens(column, history), *shares]))
-        before = {token: fmean(day.get(token, 0.0) for day in past) for token in buckets}
+        buckets = list(dict.fromkeys([*frequent_tokens(column, past.recent), *shares]))
+        before = {
+            token: fmean(day["tokens"][column].get(token, 0.0) for day in known)
+            for token in buckets
+        }
         today = {token: shares.get(token, 0.0) for token in buckets}
-        seen = sum(day["rows"] for day in history)
-        noise = len(buckets) * (1 / max(measures["rows"], 1) + 1 / max(seen, 1))
+        seen = sum(day["rows"] for day in past.recent)
+        chance = len(buckets) * (1 / max(measures["rows"], 1) + 1 / max(seen, 1))
+        high = spec.audit.drift_tolerance + SIGMAS * chance
         index = stability(before, today)
         token = max(buckets, key=lambda each: abs(today[each] - before[each]), default="")
         yield Check(
@@ -213,12 +213,11 @@ def category_drift(spec: Spec, measures: Measures, history: list[Measures]) -> I
             subject=column,
             value=round(index, 4),
             low=0,
-            high=DRIFT_ALLOWED + SIGMAS * noise,
-            expected=f"Stability index of {column} against {_last(history)}: at most "
-            f"{DRIFT_ALLOWED + SIGMAS * noise:.2f}.",
-            broken=f"{column} has a stability index of {index:.2f} (limit "
-            f"{DRIFT_ALLOWED + SIGMAS * noise:.2f}); '{token}' went from "
-            f"{before.get(token, 0.0):.1%} to {today.get(token, 0.0):.1%}",
+            high=high,
+            expected=f"Stability index of {column} against {past.words}: at most {high:.2f}.",
+            broken=f"{column} has a stability index of {index:.2f} (limit {high:.2f}); '{token}' "
+            f"went from {before.get(token, 0.0):.1%} to {today.get(token, 0.0):.1%}",
+            learned_from=_names(known),
         )
 
 
@@ -236,14 +235,8 @@ def stability(before: dict[str, float], today: dict[str, float]) -> float:
     return sum((q - p) * math.log(q / p) for p, q in floored)
 
 
-def _noise(rate: float, n: int, past: int | None) -> float:
-    """Return ``SIGMAS`` standard errors of a share of ``n`` rows around one of ``past`` rows."""
-    spread = 1 / max(n, 1) + (1 / past if past else 0.0)
-    return SIGMAS * math.sqrt(rate * (1 - rate) * spread)
-
-
-def _last(history: list[Measures]) -> str:
-    return f"the last {len(history)} days" if len(history) > 1 else "the last day"
+def _names(days: list[Measures]) -> tuple[str, ...]:
+    return tuple(day["ds"] for day in days if "ds" in day)
 
 
 RULES: dict[AuditCheck, Rule] = {

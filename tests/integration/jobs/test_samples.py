@@ -200,6 +200,16 @@ def test_as_of_never_goes_back(shop: Shop) -> None:
     assert result["days"][0]["as_of"] == before["as_of"] == "2026-01-03"
 
 
+def test_the_limits_of_an_audit_are_kept_with_the_days_they_were_learned_from(shop: Shop) -> None:
+    one, two = days(2)
+    kept = {(row["check"], row["subject"]): row for row in shop.rows("audits", two)}
+    volume, unique = kept["volume", "samples"], kept["key-unique", "sample_id"]
+    assert (volume["value"], volume["low"], volume["high"]) == (30, 15, 45)
+    assert (volume["severity"], volume["passed"]) == ("stop", True)
+    assert volume["learned_from"] == [str(one)]
+    assert unique["learned_from"] == []
+
+
 def test_a_failed_audit_says_why_and_leaves_what_was_published(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,7 +246,9 @@ def judged(*, passed: bool) -> Callable[..., Any]:
     )
 
     def audit(_frame: object, _spec: object, days: list[date], *_: object) -> object:
-        failed = AuditResult(passed=passed, findings=(finding,), docs=Path("x"), measures={})
+        failed = AuditResult(
+            passed=passed, findings=(finding,), verdicts=(), docs=Path("x"), measures={}
+        )
         return dict.fromkeys(days, failed)
 
     return audit

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from features.spec.load import parse_spec
+from validation.audit.bands import Past
 from validation.audit.checks import Check, checks_of, stability
 
 SHOP = """
@@ -40,7 +41,7 @@ def measures(**changed: Any) -> dict[str, Any]:
 def failed(today: dict[str, Any], history: list[dict[str, Any]]) -> dict[str, str]:
     return {
         f"{check.check} {check.subject}": check.broken
-        for check in checks_of(SPEC, today, history)
+        for check in checks_of(SPEC, today, Past(recent=history, alike=history))
         if not within(check)
     }
 
@@ -67,7 +68,7 @@ BROKEN = {
     ),
     "label-rate feed/click": (
         {"cells": {"feed/click": {"known": 1000, "positives": 310}}},
-        "click in feed is 0.3100, the last 3 days 0.1200 (limit ±0.0600)",
+        "click in feed is 0.3100, the last 3 days 0.1200 (limit ±0.0356)",
     ),
     "null-rate n_price": (
         {"nulls": {**dict.fromkeys(COLUMNS, 0.05), "n_price": 0.4}},
@@ -105,7 +106,7 @@ def test_a_day_without_history_is_judged_by_itself_alone() -> None:
     today = measures(rows=5, cells={"feed/click": {"known": 5, "positives": 5}})
 
     assert failed(today, []) == {}
-    names = {check.check for check in checks_of(SPEC, today, [])}
+    names = {check.check for check in checks_of(SPEC, today, Past(recent=[], alike=[]))}
     assert names == {"schema", "key-unique", "volume", "feature-range", "maturity"}
 
 
