@@ -1,7 +1,8 @@
 """Raw cells to typed values: what does not parse is null, never an exception."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -58,6 +59,20 @@ def no_number(column: Column, kind: DataType) -> Column:
     if isinstance(kind, StringType):
         missing = missing | (F.trim(column) == "")
     return ~missing & number(column, kind).isNull()
+
+
+def bucket(value: Column, edges: Sequence[float]) -> Column:
+    """Return the bucket that a number lies in, as text such as ``10..50``; null for null.
+
+    Args:
+        value: a number.
+        edges: ascending; a value on an edge is in the bucket above it.
+    """
+    below = [f"<{edges[0]:g}", *(f"{low:g}..{high:g}" for low, high in pairwise(edges))]
+    found = F.when(value.isNotNull(), f">={edges[-1]:g}")
+    for edge, name in reversed(list(zip(edges, below, strict=True))):
+        found = F.when(value < edge, name).otherwise(found)
+    return found
 
 
 def tokens(column: Column, kind: DataType, separator: str) -> Column:

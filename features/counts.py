@@ -76,5 +76,4 @@ def entity_keys(spec: Spec, entities: Iterable[Entity]) -> dict[str, list[Column
 
 def multi_columns(spec: Spec) -> frozenset[str]:
     """Return the columns that the spec declares to hold several tokens."""
-    declared = (*spec.features.ids, *spec.features.categories)
-    return frozenset(item.column for item in declared if item.multi)
+    return frozenset(item.column for item in spec.features.embedded if item.multi)

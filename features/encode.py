@@ -18,8 +18,8 @@ def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
     """Encode samples: tokens as vocabulary indices, numbers and labels as 32-bit floats.
 
     A token that is null or outside the vocabulary becomes 0 in a single-value column and is left
-    out of a multi-value one. Tokens meet the vocabulary in one join over all features, so that it
-    may hold millions of them.
+    out of a multi-value one; a sequence keeps its order. Tokens meet the vocabulary in one join
+    over all features, so that it may hold millions of them.
 
     Args:
         samples: published samples: ``ds``, ``sample_id``, ``scenario``, ``user``, and
@@ -44,6 +44,8 @@ def encode(samples: DataFrame, vocabulary: DataFrame, spec: Spec) -> DataFrame:
         **{column.name: _encoded(column.name, column.kind) for column in layout.columns},
     }
     joined = samples.join(looked_up(found), SAMPLE, "left")
+    if any(column.ordered for column in layout.columns):
+        joined = joined.join(looked_up(_ordered(samples, vocabulary, layout)), SAMPLE, "left")
     return joined.selectExpr(*named(columns))
 
 
@@ -55,7 +57,7 @@ def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataF
     tokens = gather(tokens_of(samples, SAMPLE, layout))
     indices = looked_up(vocabulary.select("feature", "token", "index"))
     known = tokens.join(indices, ["feature", "token"])
-    several = [column.name for column in layout.of("multi")]
+    several = [column.name for column in layout.of("multi") if not column.ordered]
     single = F.when(~F.col("feature").isin(several), F.struct("feature", "index"))
     return known.groupBy(SAMPLE).agg(
         F.map_from_entries(F.collect_list(single)).alias(KNOWN),
@@ -65,6 +67,33 @@ def _indices(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataF
             )
             for name in several
         ),
+    )
+
+
+def _ordered(samples: DataFrame, vocabulary: DataFrame, layout: Layout) -> DataFrame:
+    """Return per sample the known indices of each sequence, in its order."""
+    columns = [column for column in layout.columns if column.ordered]
+    listed = [
+        F.struct(
+            F.lit(column.name).alias("column"),
+            F.lit(column.borrows or column.name).alias("feature"),
+            F.col(column.name).alias("tokens"),
+        )
+        for column in columns
+    ]
+    each = samples.select(*SAMPLE, F.explode(F.array(*listed)).alias("_of"))
+    tokens = each.select(
+        *SAMPLE, "_of.column", "_of.feature", F.posexplode("_of.tokens").alias("place", "token")
+    )
+    indices = looked_up(vocabulary.select("feature", "token", "index"))
+    known = gather(tokens).join(indices, ["feature", "token"])
+    return known.groupBy(SAMPLE).agg(
+        *(
+            F.sort_array(
+                F.collect_list(F.when(F.col("column") == column.name, F.struct("place", "index")))
+            )["index"].alias(_list_of(column.name))
+            for column in columns
+        )
     )
 
 

@@ -73,6 +73,5 @@ def _feature_places(spec: Spec) -> Iterator[tuple[str, str]]:
     for rates in features.rates:
         yield from (("features.rates", column) for entity in rates.by for column in entity)
     yield from (("features.recency", column) for entity in features.recency for column in entity)
-    for item in features.distinct:
-        columns = (*(column for entity in item.by for column in entity), item.of)
-        yield from (("features.distinct", column) for column in columns)
+    for entity, of in features.meetings:
+        yield from (("features.distinct and sequences", column) for column in (*entity, of))

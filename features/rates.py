@@ -1,5 +1,6 @@
 """Point-in-time features from the counts of earlier days: rates, counts, recency, variety."""
 
+from collections.abc import Iterator
 from itertools import product
 
 from pyspark.sql import DataFrame
@@ -19,8 +20,9 @@ from features.spec.layout import (
     entity_name,
     rate_name,
     recency_name,
+    sequence_name,
 )
-from features.variety import varieties, variety, variety_part
+from features.variety import latest, met, sequences, varieties, variety, variety_part
 
 DAY_SECONDS = 86_400.0
 KEY = ["entity", "key"]
@@ -38,7 +40,7 @@ of the rows, and with it the content hash."""
 
 
 def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
-    """Add the rates, counts and recencies of the layout to samples.
+    """Add the rates, counts, recencies, distinct counts and sequences of the layout to samples.
 
     A window is the last N whole days before a sample's day, or all of them; what happened on it or
     later is not looked at. With n impressions and p positives of an entity's key in the window,
@@ -47,7 +49,8 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
     Pairs such as user × place are smoothed with the same p0. Where a multi-value column gives a
     sample several keys, its rate is the mean over those with history, its count the mean over all,
     its recency that of the latest. A distinct count is that of the different values that were shown
-    together with the key; over several keys it is their mean. Recency is the days from the last
+    together with the key; over several keys it is their mean. A sequence lists the values that were
+    shown last together with the key. Recency is the days from the last
     impression to the start of the sample's day in the spec's time zone, null when there was none.
 
     Args:
@@ -58,7 +61,8 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
         days: the samples' days, as ``features.batch.calendar`` returns them.
 
     Returns:
-        ``samples`` with one double for each rate, count and recency column of the layout.
+        ``samples`` with one double for each rate, count, recency and distinct count of the layout,
+        and an array of text, the latest first, for each sequence.
     """
     if not spec.subjects:
         return samples
@@ -72,16 +76,25 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
     # Collected to one row per sample before the columns are made: three times as quick, measured,
     # as one conditional aggregate a column.
     of_keys = keys.join(looked_up(rated), [FOR, *KEY], "left")
-    if spec.features.distinct:
-        met = variety(counts, keys, spec, days)
-        of_keys = of_keys.join(looked_up(met), [FOR, *KEY], "left")
+    for known in _met(counts, keys, spec, days):
+        of_keys = of_keys.join(looked_up(known), [FOR, *KEY], "left")
     of_entity = _over_keys(of_keys, spec)
-    values = ", ".join(f"`{part}`" for part in [*parts, *varieties(spec)])
+    values = ", ".join(f"`{part}`" for part in [*parts, *varieties(spec), *sequences(spec)])
     facts = of_entity.groupBy(SAMPLE).agg(
         F.expr(f"map_from_entries(collect_list(struct(entity, struct({values}))))").alias(KNOWN)
     )
     known = samples.join(looked_up(facts), SAMPLE, "left")
     return known.selectExpr(*samples.columns, *named(_columns(spec)))
+
+
+def _met(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> Iterator[DataFrame]:
+    """Yield what is known of whom the samples' keys met."""
+    if spec.features.meetings:
+        past = met(counts, keys, spec, days)
+        if spec.features.distinct:
+            yield variety(past, spec)
+        if spec.features.sequences:
+            yield latest(past, spec)
 
 
 def windows(spec: Spec) -> list[int | str]:
@@ -145,12 +158,15 @@ def _over_keys(of_keys: DataFrame, spec: Spec) -> DataFrame:
             for name in _parts(spec)
         }
         found |= {name: f"cast(`{name}` AS double)" for name in varieties(spec)}
+        found |= {name: f"`{name}`" for name in sequences(spec)}
         return of_keys.selectExpr(*SAMPLE, "entity", *named(found))
     found = {RECENCY: f"min({RECENCY})"}
     for days in windows(spec):
         found[f"n_{days}"] = f"cast(coalesce(sum(n_{days}), 0) AS double) / count(1)"
     for name in varieties(spec):
         found[name] = f"cast(coalesce(sum(`{name}`), 0) AS double) / count(1)"
+    # An entity with a sequence has one key in a sample.
+    found |= {name: f"max(`{name}`)" for name in sequences(spec)}
     for name in filter(_is_rate, _parts(spec)):
         found[name] = f"cast(sum(`{name}`) AS double) / count(`{name}`) / {FINE}D"
     means = [F.expr(sql).alias(name) for name, sql in found.items()]
@@ -176,6 +192,8 @@ def _columns(spec: Spec) -> dict[str, str]:
         for entity, days in product(item.by, item.days):
             part = _of(entity, variety_part(item.of, days))
             found[distinct_name(item.of, entity, days)] = f"coalesce({part}, 0D)"
+    for listed in spec.features.sequences:
+        found[sequence_name(listed)] = _of(listed.by, sequence_name(listed))
     return found
 
 

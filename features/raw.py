@@ -76,9 +76,9 @@ class Raw:
 
     def _check_numbers(self, name: str, table: DataFrame) -> None:
         columns = [
-            item.column.partition(".")[2]
-            for item in self.spec.features.numbers
-            if item.column.startswith(f"{name}.")
+            column.partition(".")[2]
+            for column in self.spec.features.numeric
+            if column.startswith(f"{name}.")
         ]
         if columns:
             require_numbers(table, name, columns)
@@ -115,6 +115,6 @@ def refuse_wordy(name: str, columns: list[str], tallies: list[int]) -> None:
         numbers, others = tallies[2 * position], tallies[2 * position + 1]
         if others and not numbers:
             raise SourceError(
-                f"source '{name}': column '{column}' is declared in features.numbers but none of "
-                f"its {others} values is a number; declare it in features.categories"
+                f"source '{name}': column '{column}' is declared a number but none of its {others} "
+                "values is one; declare it in features.categories, without edges"
             )

@@ -112,6 +112,7 @@ def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> Dat
     schema = joined.schema
     base = [FOR, UNTIL, ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
     multi = {item.source: item for item in layout_of(spec).of("multi")}
+    edges = {item.column: item.edges for item in spec.features.embedded if item.edges}
     entities = [
         _cell(column, schema, multi.get(column)).alias(column_name(column))
         for column in entity_columns(spec)
@@ -119,7 +120,7 @@ def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> Dat
     return joined.select(
         *base,
         *entities,
-        *(_feature(item, schema) for item in plain_features(spec)),
+        *(_feature(item, schema, edges.get(item.source)) for item in plain_features(spec)),
         *(
             F.expr(task.label).alias(wide_name(name))
             for name, task in spec.tasks.items()
@@ -207,10 +208,13 @@ def _positive(name: str, wide: Iterable[str]) -> Column:
     return F.coalesce(F.col(wide_name(name)).cast("int"), F.lit(0))
 
 
-def _feature(feature: Feature, schema: StructType) -> Column:
+def _feature(feature: Feature, schema: StructType, edges: tuple[float, ...] | None) -> Column:
     name = attribute_name(feature.source)
     if feature.kind == "number":
         return cells.number(cells.raw(name), _kind(schema, name)).alias(feature.name)
+    if edges:
+        value = cells.number(cells.raw(name), _kind(schema, name))
+        return cells.bucket(value, edges).alias(feature.name)
     of = feature if feature.kind == "multi" else None
     return _cell(feature.source, schema, of).alias(feature.name)
 

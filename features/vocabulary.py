@@ -37,11 +37,13 @@ def new_tokens(window: DataFrame, vocabulary: DataFrame, spec: Spec, day: date) 
 
 
 def tokens_of(samples: DataFrame, kept: list[str], layout: Layout) -> DataFrame:
-    """Return ``kept``, ``feature``, ``token`` for each different token of a sample's features."""
-    columns = layout.of("category", "multi")
+    """Return ``kept``, ``feature``, ``token`` for each different token of a sample's features.
+
+    A column that borrows another's vocabulary is left out.
+    """
     values = {
         column.name: [values_of(F.col(column.name), multi=column.kind == "multi")]
-        for column in columns
+        for column in layout.named
     }
     return explode_keys(samples, kept, values, "feature", "token")
 
@@ -50,6 +52,6 @@ def _frequent(window: DataFrame, layout: Layout) -> DataFrame:
     """Return ``feature``, ``token``, ``count`` of the tokens that reach the feature's min_count."""
     counted = tokens_of(window, [], layout).groupBy("feature", "token").count()
     enough = F.lit(False)
-    for column in layout.of("category", "multi"):
+    for column in layout.named:
         enough |= (F.col("feature") == column.name) & (F.col("count") >= column.min_count)
     return counted.where(enough)

@@ -137,7 +137,10 @@ def read_vocabulary(lake: Lake, layout: Layout) -> Vocabulary:
         row["feature"]: int(row["index_max"]) + 1
         for row in rows.group_by("feature").aggregate([("index", "max")]).to_pylist()
     }
-    sizes = {column.name: known.get(column.name, 1) for column in layout.of("category", "multi")}
+    sizes = {
+        column.name: known.get(column.borrows or column.name, 1)
+        for column in layout.of("category", "multi")
+    }
     return Vocabulary(sizes=sizes, version=table.version(), id=str(table.metadata().id))
 
 

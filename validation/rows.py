@@ -108,8 +108,8 @@ def _own_rules(frame: DataFrame, spec: Spec) -> Column:
 
 def _no_number(frame: DataFrame, spec: Spec) -> Column:
     broken = F.lit(False)
-    for item in spec.features.numbers:
-        if "." not in item.column:
-            kind = frame.schema[item.column].dataType
-            broken = broken | cells.no_number(cells.raw(item.column), kind)
+    for column in spec.features.numeric:
+        if "." not in column:
+            kind = frame.schema[column].dataType
+            broken = broken | cells.no_number(cells.raw(column), kind)
     return broken

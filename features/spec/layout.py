@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from features.spec.model import Category, Distinct, Entity, Rates, Spec
+from features.spec.model import Category, Distinct, Entity, Features, Rates, Sequence, Spec
 
 Kind = Literal["category", "multi", "number"]
 
@@ -24,6 +24,10 @@ class Column:
     min_count: int = 1
     dim: int = 8
     separator: str = ","
+    ordered: bool = False
+    """Whether a multi-value column is a sequence: the order of its tokens says something."""
+    borrows: str | None = None
+    """The column whose vocabulary this one reads; left out: it has one of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +42,11 @@ class Layout:
         """Return the columns of the given kinds, in order."""
         return tuple(column for column in self.columns if column.kind in kinds)
 
+    @property
+    def named(self) -> tuple[Column, ...]:
+        """The columns whose tokens make a vocabulary, in order."""
+        return tuple(column for column in self.of("category", "multi") if column.borrows is None)
+
 
 def layout_of(spec: Spec) -> Layout:
     """Return the layout that ``spec`` declares."""
@@ -46,7 +55,7 @@ def layout_of(spec: Spec) -> Layout:
         scenarios=spec.scenarios.names,
         tasks=tuple(spec.tasks),
         columns=(
-            *(_category(item) for item in (*features.ids, *features.categories)),
+            *(_category(item) for item in features.embedded),
             *(
                 Column(
                     name=f"n_{_slug(item.column)}",
@@ -64,6 +73,7 @@ def layout_of(spec: Spec) -> Layout:
                 for entity in features.recency
             ),
             *dict.fromkeys(column for item in features.distinct for column in _distinct(item)),
+            *dict.fromkeys(_sequence(item, features) for item in features.sequences),
         ),
     )
 
@@ -103,6 +113,32 @@ def distinct_name(of: str, entity: Entity, days: int | str) -> str:
     'n_distinct_item_id_user_id_7'
     """
     return f"n_distinct_{_slug(of)}_{_slug('_'.join(entity))}_{days}"
+
+
+def sequence_name(item: Sequence) -> str:
+    """Return the column of the values that an entity met last.
+
+    >>> sequence_name(Sequence(of="item_id", by="user_id", last=5, task="click"))
+    'm_last_5_click_item_id_user_id'
+    """
+    parts = [str(item.last), item.task, item.of, *item.by]
+    return f"m_last_{_slug('_'.join(part for part in parts if part))}"
+
+
+def _sequence(item: Sequence, features: Features) -> Column:
+    """Return a sequence's column; it reads the vocabulary of the category it lists, if there is."""
+    listed = [_category(each) for each in features.embedded if each.column == item.of]
+    shared = listed[0] if listed else None
+    words = f"last {item.last} {item.task or ''} {item.of} {'×'.join(item.by)}"
+    return Column(
+        name=sequence_name(item),
+        kind="multi",
+        source=" ".join(words.split()),
+        min_count=3,
+        dim=shared.dim if shared else item.dim,
+        ordered=True,
+        borrows=shared.name if shared else None,
+    )
 
 
 def _category(item: Category) -> Column:

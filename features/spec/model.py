@@ -5,6 +5,7 @@ Every model is frozen and refuses unknown keys; everything with a sensible defau
 
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -152,6 +153,16 @@ class Category(Section):
     """Tokens seen less often in the training window share the index 0."""
     dim: int = Field(default=8, ge=1)
     """Width of the embedding."""
+    edges: tuple[float, ...] = ()
+    """Where a number is cut into buckets, ascending; a value on an edge is in the bucket above."""
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        if any(low >= high for low, high in pairwise(self.edges)):
+            raise ValueError("edges must ascend, such as [10, 50, 100]")
+        if self.edges and self.multi:
+            raise ValueError("give 'edges' for a number or 'multi' for tokens, not both")
+        return self
 
 
 class Number(Section):
@@ -195,6 +206,21 @@ class Distinct(Section):
     days: Windows = ("all",)
 
 
+class Sequence(Section):
+    """The values of a column that an entity met last, before the sample's day."""
+
+    of: str
+    """The column whose values are listed, such as the items a person saw."""
+    by: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
+    """The entity: a column, or several columns together, of one value each."""
+    last: int = Field(default=20, ge=1)
+    """How many different values, at most."""
+    task: Name | None = None
+    """List only what brought a positive of this task; left out: all that was shown."""
+    dim: int = Field(default=8, ge=1)
+    """Width of the embedding."""
+
+
 Entity = tuple[str, ...]
 """The columns whose values together name what a rate or recency is about."""
 
@@ -214,6 +240,25 @@ class Features(Section):
     recency: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...] = ()
     """Entities whose days since their last impression (whole days before) are a feature."""
     distinct: tuple[Distinct, ...] = ()
+    sequences: tuple[Sequence, ...] = ()
+
+    @property
+    def embedded(self) -> tuple[Category, ...]:
+        """Every category, ids first."""
+        return (*self.ids, *self.categories)
+
+    @property
+    def numeric(self) -> tuple[str, ...]:
+        """The columns that must hold numbers: features, and those that are cut into buckets."""
+        bucketed = [item.column for item in self.embedded if item.edges]
+        return tuple(dict.fromkeys([*(item.column for item in self.numbers), *bucketed]))
+
+    @property
+    def meetings(self) -> tuple[tuple[Entity, str], ...]:
+        """Entities with the columns whose values they met, each once, in the file's order."""
+        counted = [(by, item.of) for item in self.distinct for by in item.by]
+        listed_ = [(item.by, item.of) for item in self.sequences]
+        return tuple(dict.fromkeys([*counted, *listed_]))
 
     @field_validator("ids")
     @classmethod
@@ -291,13 +336,13 @@ class Spec(Section):
     def subjects(self) -> tuple[Entity, ...]:
         """Every entity whose history is a feature of the sample, once, in the file's order."""
         rated = [entity for rates in self.features.rates for entity in rates.by]
-        counting = [entity for distinct in self.features.distinct for entity in distinct.by]
-        return tuple(dict.fromkeys([*rated, *self.features.recency, *counting]))
+        meeting = [entity for entity, _ in self.features.meetings]
+        return tuple(dict.fromkeys([*rated, *self.features.recency, *meeting]))
 
     @property
     def entities(self) -> tuple[Entity, ...]:
         """Every entity whose history is counted, once: subjects, and with whom they meet what."""
-        met = [(*by, distinct.of) for distinct in self.features.distinct for by in distinct.by]
+        met = [(*by, of) for by, of in self.features.meetings]
         return tuple(dict.fromkeys([*self.subjects, *met]))
 
 
@@ -318,10 +363,23 @@ def _dangling(spec: Spec) -> list[str]:
         for task_name in rates.of:
             if task_name not in spec.tasks:
                 found.append(_unknown(f"features.rates.{position}.of", task_name, spec.tasks))
+    found += _wrong_sequences(spec)
     for column in _columns(spec):
         source, dot, _ = column.partition(".")
         if dot and source not in tables:
             found.append(_unknown(f"features: {column}", source, sorted(tables)))
+    return found
+
+
+def _wrong_sequences(spec: Spec) -> list[str]:
+    found = []
+    multi = {item.column for item in spec.features.embedded if item.multi}
+    for position, item in enumerate(spec.features.sequences):
+        place = f"features.sequences.{position}"
+        if item.task is not None and item.task not in spec.tasks:
+            found.append(_unknown(f"{place}.task", item.task, spec.tasks))
+        for column in multi.intersection(item.by):
+            found.append(f"{place}.by: '{column}' has several values a row; name one that has one")
     return found
 
 
@@ -331,6 +389,6 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> str:
 
 def _columns(spec: Spec) -> list[str]:
     features = spec.features
-    categories = [item.column for item in (*features.ids, *features.categories)]
+    categories = [item.column for item in features.embedded]
     numbers = [item.column for item in features.numbers]
     return [*categories, *numbers, *(column for entity in spec.entities for column in entity)]

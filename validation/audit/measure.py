@@ -238,7 +238,7 @@ def _token_shares(
     """Return column -> token -> share of rows, for tokens frequent on the day or in ``history``."""
     shares: dict[str, dict[str, float]] = {}
     before = {}
-    for column in layout.of("category", "multi"):
+    for column in layout.named:
         shares[column.name] = {}
         before[column.name] = set(frequent_tokens(column.name, history))
     for row in counted:

@@ -30,9 +30,15 @@ tasks:
   click: {label: clicked = 1}
   sale: {source: sales, on: [user_id, item_id], window: 2d}
 features:
-  categories: [device, items.colour, {column: items.tags, multi: true, separator: "|"}]
+  ids: [{column: item_id, min_count: 1}]
+  categories:
+    - {column: items.tags, multi: true, separator: "|"}
+    - {column: price, edges: [5, 20]}
+    - device
+    - items.colour
   numbers: [price]
   rates: [{of: [click, sale], by: [user_id, items.colour], days: [1, all]}]
+  sequences: [{of: item_id, by: user_id, last: 2}]
 rules: [{id: negative-price, reject: price < 0}]
 """
 VIEWS = "view_id,user_id,item_id,place,device,price,at,clicked"

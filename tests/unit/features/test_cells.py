@@ -34,6 +34,12 @@ def test_text_that_is_no_finite_number_is_null_and_told_from_a_missing_one(
     assert values(spark, cells.no_number(column, StringType()), raw, "string") == wrong
 
 
+def test_a_number_lies_in_the_bucket_above_the_edge_it_is_on(spark: "SparkSession") -> None:
+    raw = [-1.0, 0.0, 9.9, 10.0, 1e9, None]
+    expected = ["<0", "0..10", "0..10", ">=10", ">=10", None]
+    assert values(spark, cells.bucket(F.col("raw"), (0.0, 10.0)), raw, "double") == expected
+
+
 def test_a_missing_float_is_no_broken_one_but_an_infinite_one_is(spark: "SparkSession") -> None:
     raw = [1.0, float("nan"), float("inf"), None]
     column = F.col("raw")

@@ -41,6 +41,21 @@ BROKEN = [
     ("people.age", "peple.age", "features: peple.age: 'peple' is not declared"),
     ("days: [1, all]", "days: [0, all]", "a window is a number of days from 1, or all"),
     ("scale: log1p", "scale: log", "features.numbers.0.scale: must be one of"),
+    (
+        "[place, {",
+        "[{column: place, edges: [3, 1]}, {",
+        "features.categories.0: edges must ascend",
+    ),
+    (
+        "recency: [user_id]",
+        "sequences: [{of: place, by: user_id, task: clik}]",
+        "features.sequences.0.task: 'clik' is not declared",
+    ),
+    (
+        "recency: [user_id]",
+        "sequences: [{of: place, by: [user_id, tags]}]",
+        "features.sequences.0.by: 'tags' has several values a row",
+    ),
     ("source: views, key", "source: people, key", "impression.source: 'people'"),
     ("{column: place, values", "{values", "'column' and 'values' go together"),
     (", key: user_id}", "}", "give 'time' for a stream of events or 'key' for a table"),
