@@ -80,7 +80,9 @@ class Chain:
         night = Night(client, Echo(client.logs))
         known = run_ids(client, self.samples)
         number = client.start_backfill(self.samples, first, last, conf, reprocess)
-        made = [run for run in client.runs(self.samples) if run["dag_run_id"] not in known]
+        # A night may start beside it.
+        fresh = client.new_runs(self.samples, known)
+        made = [run for run in fresh if run["run_type"] == "backfill"]
         made.sort(key=lambda run: str(run["partition_key"]))
         days = {}
         for run in made:

@@ -1,13 +1,14 @@
 """The jobs of the DAG ``samples``: build, audit, publish and encode days."""
 
+import logging
 from collections import Counter
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features.arrivals import closing_day
+from features.arrivals import arrivals, closing_day
 from features.days import DAY, span
-from features.errors import AuditError, LakeError
+from features.errors import AuditError, LakeError, MissingDayError
 from features.lake import Lake
 from features.spec import Spec
 from jobs import steps
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
     from jobs.partition import Shop
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -71,8 +74,11 @@ def night(
 ) -> Result:
     """Make a day's samples, and again those of the days whose last label window closes on it.
 
+    With them come the days of the training window that could not be built on their own night, for
+    a file was missing that has arrived since.
+
     Returns:
-        As ``run``; the restated days come first.
+        As ``run``, the oldest day first.
     """
     shop = open_shop(spec, spec_file_name, lake, home, source, day, several=True)
     longest = max(spec.window_days.values())
@@ -82,7 +88,28 @@ def night(
         for earlier in span(day - DAY * (longest + 1), day - DAY)
         if closing_day(spec, earlier) == day and earlier.isoformat() in published
     ]
-    return _summary(refresh(shop, [*closing, day], day, force))
+    late = _delivered_late(shop, day, published)
+    return _summary(refresh(shop, [*late, *closing, day], day, force))
+
+
+def _delivered_late(shop: "Shop", day: date, published: set[str]) -> list[date]:
+    """Return the days between published ones and ``day`` whose files are only now all there."""
+    first = day - shop.spec.training.window
+    # Where all days share a file none can be late: a day without samples was left out on purpose.
+    if not shop.spec.log.daily or not any(ds >= first.isoformat() for ds in published):
+        return []
+    oldest = max(first, date.fromisoformat(min(published)))
+    missing = [one for one in span(oldest, day - DAY) if one.isoformat() not in published]
+    return [one for one in missing if _has_files(shop, one)]
+
+
+def _has_files(shop: "Shop", day: date) -> bool:
+    try:
+        arrivals(shop.spec, shop.source, day, day)
+    except MissingDayError as error:
+        log.warning("%s; the night goes on without that day", error)
+        return False
+    return True
 
 
 def restate(

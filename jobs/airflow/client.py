@@ -1,6 +1,7 @@
 """Airflow's REST interface, as far as this product speaks it."""
 
 import time
+from collections.abc import Container
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from features.errors import ServiceError
 TIMEOUT = 30.0
 """Seconds to wait for one answer: the api-server shares two cores with Spark."""
 ENDED = ("success", "failed")
+PAGE = 100
+"""Runs that Airflow lists at once."""
 
 
 class Client:
@@ -59,10 +62,20 @@ class Client:
         return str(_content(self._send("POST", f"/dags/{dag_id}/dagRuns", json=body))["dag_run_id"])
 
     def runs(self, dag_id: str, **query: Any) -> list[dict[str, Any]]:
-        """Return a DAG's latest runs, the newest first."""
-        query = {"order_by": "-id", "limit": 100, **query}
+        """Return a DAG's latest runs, the newest first, ``PAGE`` of them at most."""
+        query = {"order_by": "-id", "limit": PAGE, **query}
         found = _content(self._send("GET", f"/dags/{dag_id}/dagRuns", params=query))["dag_runs"]
         return list(found)
+
+    def new_runs(self, dag_id: str, known: Container[str]) -> list[dict[str, Any]]:
+        """Return the runs that came after the ``known`` ones, however many, the newest first."""
+        found: list[dict[str, Any]] = []
+        while True:
+            page = self.runs(dag_id, offset=len(found))
+            fresh = [run for run in page if run["dag_run_id"] not in known]
+            found += fresh
+            if len(fresh) < PAGE:
+                return found
 
     def run(self, dag_id: str, run_id: str) -> dict[str, Any]:
         """Return one run."""

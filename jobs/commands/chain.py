@@ -1,4 +1,4 @@
-"""Days through the real DAGs: ``nightly``, ``backfill``, ``up``, ``demo``."""
+"""Days through the real DAGs: ``nightly``, ``backfill``, ``replay``, ``up``, ``demo``."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -97,6 +97,27 @@ def backfill(
         )
 
     perform("backfill", debug, work)
+
+
+@app.command()
+def replay(
+    first: From,
+    last: To,
+    spec: SpecName = "bazaar",
+    source: SourceFolder = None,
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Run past nights one after the other, each training a model, as if it were then."""
+
+    def work() -> Result:
+        from jobs.replay import replay as run
+
+        load_spec(spec)
+        start, end = days_between(first, last)
+        return run(spec_name=spec, first=start, last=end, home=open_home(home), source=source)
+
+    perform("replay", debug, work)
 
 
 @app.command()

@@ -158,3 +158,21 @@ def test_two_builders_of_one_day_lose_and_double_nothing(two_days: Shop, quiet: 
     assert raced.run_bare(*words(two_days)).code == 0
     assert content(raced) == content(quiet)
     assert said(raced) == said(quiet)
+
+
+def test_a_backfill_beside_a_night_loses_and_doubles_nothing(two_days: Shop, quiet: Shop) -> None:
+    beside = in_home(two_days, "beside")
+    beside.folder.mkdir()
+    where = words(two_days)[6:]
+    commands = (
+        ["samples", "run", "--from", ONE, "--to", ONE, *where],
+        ["samples", "night", "--ds", TWO, *where],
+    )
+    with ThreadPoolExecutor(2) as pool:
+        ended = list(pool.map(lambda command: beside.run_bare(*command), commands))
+    for one in ended:
+        assert one.code == 0 or "another run is writing" in one.result["message"], one.stderr
+    # Whichever came first: the second day's features look back on the first once both are there.
+    assert beside.run_bare(*words(two_days)).code == 0
+    assert content(beside) == content(quiet)
+    assert said(beside) == said(quiet)

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 
 import pytest
 
+from features.errors import UserError
 from features.lake import Lake
 from jobs.airflow import Airflow
 from jobs.chain import Chain
 from jobs.home import Home
+from jobs.replay import replay
 from jobs.runs import results
 from tests.conftest import cache
 
@@ -86,7 +89,10 @@ def first(market: Market, backfilled: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def second(market: Market, first: dict[str, Any]) -> dict[str, Any]:
-    return market.run("nightly", "--ds", SECOND)
+    replayed = market.run("replay", "--from", FIRST, "--to", SECOND)
+    assert replayed["skipped"] == [FIRST]
+    (night,) = replayed["nights"]
+    return dict(night)
 
 
 def test_a_backfill_builds_its_days_and_starts_no_training(
@@ -161,10 +167,36 @@ def test_metrics_and_masks_are_tables_with_the_numbers_of_the_page(
     }
 
 
-def test_the_same_night_again_changes_nothing(market: Market, second: dict[str, Any]) -> None:
-    before = market.hashes(SECOND), market.versions()
+@pytest.mark.parametrize(
+    ("first", "sentence"),
+    [
+        ("2026-01-05", "the samples of 2026-01-04 know what happened until 2026-01-07"),
+        ("2026-01-06", "the samples of 2026-01-04 know what happened until 2026-01-07"),
+    ],
+)
+def test_a_replay_of_nights_whose_future_is_known_is_refused(
+    market: Market, second: dict[str, Any], first: str, sentence: str
+) -> None:
+    night = date.fromisoformat(first)
+    home = Home(root=market.home, cache=cache())
 
-    again = market.run("nightly", "--ds", SECOND)
+    with pytest.raises(UserError) as refused:
+        replay(spec_name="bazaar", first=night, last=night, home=home)
 
-    assert again["results"]["train"]["skipped"] is True
-    assert (market.hashes(SECOND), market.versions()) == before
+    assert sentence in str(refused.value)
+    assert "a home of its own" in str(refused.value)
+
+
+def test_the_same_night_again_beside_a_backfill_changes_nothing(
+    market: Market, second: dict[str, Any]
+) -> None:
+    before = market.hashes(SECOND), market.versions(), market.lake.open("samples").file_uris()
+
+    with ThreadPoolExecutor(2) as pool:
+        night = pool.submit(market.run, "nightly", "--ds", SECOND)
+        history = pool.submit(market.run, "backfill", "--from", HISTORY[0], "--to", HISTORY[1])
+
+    assert night.result()["results"]["train"]["skipped"] is True
+    assert len(history.result()["days"]) == 6
+    after = market.hashes(SECOND), market.versions(), market.lake.open("samples").file_uris()
+    assert after == before

@@ -59,6 +59,25 @@ def test_samples_carry_typed_features_of_their_tables_and_their_lineage(shop: Sh
     assert (first["source_file"], first["as_of"]) == ("2026-01-01.csv", "2026-01-01")
 
 
+def test_prices_lie_in_buckets_and_items_seen_before_come_as_indices_latest_first(
+    shop: Shop,
+) -> None:
+    buckets = {row["n_price"]: row["c_price"] for row in shop.rows("samples", FIRST)}
+    assert [buckets[price] for price in (1, 4, 5, 19, 20, 30)] == [
+        *("<5", "<5", "5..20", "5..20", ">=20", ">=20")
+    ]
+    two = days(2)[1]
+    column = "m_last_2_item_id_user_id"
+    assert {row[column] for row in shop.rows("samples", FIRST)} == {None}
+    seen = {row["user"]: row[column] for row in shop.rows("samples", two)}
+    # Of u0's views 0, 5, …, 25 the last were of i1 (view 25) and i2 (view 20).
+    assert seen["u0"] == ["i1", "i2"]
+    opened = shop.lake.open("vocabulary").to_pyarrow_table().to_pylist()
+    index = {row["token"]: row["index"] for row in opened if row["feature"] == "c_item_id"}
+    encoded = {row["sample_id"]: row[column] for row in shop.rows("encoded", two)}
+    assert encoded[f"{two}-0"] == [index["i1"], index["i2"]]
+
+
 def test_the_first_day_has_no_history_and_the_second_only_the_first(shop: Shop) -> None:
     first, second = shop.rows("samples", FIRST), shop.rows("samples", days(2)[1])
     assert {row["n_count_user_id_all"] for row in first} == {0.0}
@@ -192,6 +211,22 @@ def test_a_night_restates_the_day_whose_window_closes_and_moves_no_other_file(
     assert shop.files("counts", one) == counts, "what had arrived by then never changes"
 
 
+def test_a_day_delivered_late_is_built_by_the_next_night(shop: Shop, tmp_path: Path) -> None:
+    one, two, three, four = days(4)
+    source = tmp_path / "raw"
+    shutil.copytree(shop.source, source)
+    late = source / "views" / f"{two}.csv"
+    late.rename(tmp_path / "late.csv")
+    other = replace(shop, lake=Lake(str(tmp_path / "lake"), "shop"), source=source)
+    samples.night(**other.places, day=one)
+    with pytest.raises(MissingDayError, match=f"no file of {two}"):
+        samples.night(**other.places, day=two)
+    assert made(samples.night(**other.places, day=three)) == [str(three)]
+    (tmp_path / "late.csv").rename(late)
+    assert {str(two), str(four)} <= set(made(samples.night(**other.places, day=four)))
+    assert other.lake.days("samples") == [str(day) for day in (one, two, three, four)]
+
+
 def test_as_of_never_goes_back(shop: Shop) -> None:
     before = shop.lake.commit_of("samples", FIRST)
     result = samples.run(**shop.places, first=FIRST, last=FIRST, as_of=FIRST)
@@ -235,6 +270,10 @@ def test_the_steps_one_by_one_do_what_the_run_does(
     assert published["content_hash"] == built["content_hash"]
     assert len(shop.rows("encoded", day)) == built["rows"]
     assert samples.run(**shop.places, first=day, last=day)["skipped"] == 1
+
+
+def made(result: dict[str, Any]) -> list[str]:
+    return [day["ds"] for day in result["days"] if not day["skipped"]]
 
 
 def judged(*, passed: bool) -> Callable[..., Any]:

@@ -5,7 +5,8 @@ import pytest
 
 from features.errors import ServiceError, UserError
 from features.spec import specs_folder
-from jobs.airflow import follow
+from jobs.airflow import Client, follow
+from jobs.airflow.client import PAGE
 from jobs.airflow.echo import Echo
 from jobs.airflow.follow import Night, appearing, waits
 from jobs.chain import chain_of, run_options
@@ -27,6 +28,24 @@ class Airflow:
 
     def xcom(self, dag_id, run_id, task_id, key):
         return self._said.get((task_id, key), {})
+
+
+class Paged(Client):
+    """A client of an Airflow that holds these runs."""
+
+    def __init__(self, held):
+        self._held = [{"dag_run_id": number} for number in held]
+
+    def runs(self, dag_id, offset=0, **query):
+        return self._held[offset : offset + PAGE]
+
+
+@pytest.mark.parametrize("new", [0, 3, PAGE, 2 * PAGE + 1])
+def test_all_runs_of_a_long_backfill_are_found_and_none_before_it(new):
+    known = {f"old {number}" for number in range(PAGE)}
+    held = [*(f"new {number}" for number in range(new)), *known, "older"]
+    found = [run["dag_run_id"] for run in Paged(held).new_runs("shop_samples", known)]
+    assert found == held[:new]
 
 
 def test_a_shipped_product_has_two_dags():
