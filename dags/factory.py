@@ -42,8 +42,9 @@ label window closes, all in one Spark session. `announce` tells the training DAG
 backfills, which therefore start no training.
 
 A day by hand: trigger with the partition key `YYYY-MM-DD`. A range: a backfill; with
-`{{"to": "YYYY-MM-DD"}}` as its configuration the first run builds the whole range in one session
-and the others find their day done. A run again changes nothing unless its data changed.
+`{{"to": "YYYY-MM-DD"}}` as its configuration a run builds, with its own day, the small days after
+it that go through the same plan, and their runs find them done. A run again changes nothing unless
+its data changed.
 """
 
 TRAINING_DOC = """
@@ -82,7 +83,7 @@ def samples_dag(product: str, spec: str) -> DAG:
             pool=lake_pool(product),
             # A backfill announces nothing, or one of 30 days would start 30 trainings.
             ends_backfill=True,
-            doc_md="Build, audit, publish and encode; `autoifs samples night` or `samples run`.",
+            doc_md="Build, audit, publish and encode; `autoifs samples night` or `samples ahead`.",
         )
         make >> announce(samples_of(product))
     return dag
@@ -163,10 +164,10 @@ def lake_pool(product: str) -> str:
 
 
 def samples_arguments(context: Any) -> list[str]:
-    """Return ``night --ds …``; in a backfill that says its end, ``run`` up to there."""
+    """Return ``night --ds …``; in a backfill that says its end, ``ahead --ds … --to …``."""
     day, source = day_of(context), asked(context, "source")
     end = context["params"].get("to") if is_backfill(context) else None
-    words = ["run", "--from", day, "--to", end, "--as-of", end] if end else ["night", "--ds", day]
+    words = ["ahead", "--ds", day, "--to", end] if end else ["night", "--ds", day]
     return [*words, *(["--source", source] if source else [])]
 
 

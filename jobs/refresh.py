@@ -118,6 +118,12 @@ def is_up_to_date(shop: "Shop", one: Wanted) -> bool:
     return bool(published.get("fingerprint") == one.said["fingerprint"])
 
 
+def is_done(shop: "Shop", one: Wanted) -> bool:
+    """Return whether nothing is left to do for a day."""
+    published = shop.lake.commit_of("samples", one.found.day) or {}
+    return is_up_to_date(shop, one) and _is_encoded(shop, one.found.day, published)
+
+
 def _is_encoded(shop: "Shop", day: date, published: Result) -> bool:
     encoded = shop.lake.commit_of("encoded", day) or {}
     return bool(encoded.get("samples_hash") == published["content_hash"])

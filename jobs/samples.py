@@ -6,14 +6,14 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from features.arrivals import arrivals, closing_day
+from features.arrivals import arrivals, bulk, closing_day
 from features.days import DAY, span
 from features.errors import AuditError, LakeError, MissingDayError
 from features.lake import Lake
 from features.spec import Spec
 from jobs import steps
 from jobs.home import Home
-from jobs.refresh import Result, open_shop, refresh, wanted_day
+from jobs.refresh import Result, is_done, open_shop, refresh, wanted_day
 from jobs.runs import results
 from jobs.timing import Stopwatch
 
@@ -62,6 +62,46 @@ def run(
     return _summary(refresh(shop, span(first, last), as_of or last, force))
 
 
+def ahead(
+    *,
+    spec: Spec,
+    spec_file_name: str,
+    lake: Lake,
+    home: Home,
+    source: Path,
+    day: date,
+    last: date,
+) -> Result:
+    """Make a day of a backfill, and with it the days after it that go through the same plan.
+
+    Small days are cheap together. Large ones are made one by one: a run of each, between which a
+    night that waits for the tables gets its turn. A log that all days share is read once, for all
+    days up to ``last``, up to whose end labels are read. A day that is found done is left as it is,
+    and nothing else is looked at.
+
+    Returns:
+        As ``run``.
+    """
+    shop = open_shop(spec, spec_file_name, lake, home, source, day, several=day < last)
+    return _summary(refresh(shop, _together(shop, day, last), last, force=False))
+
+
+def _together(shop: "Shop", day: date, last: date) -> list[date]:
+    from jobs.partition import BULK
+
+    if not shop.spec.log.daily:
+        return list(span(day, last))
+    days, size = [day], bulk(shop.spec, shop.source, day)
+    if is_done(shop, wanted_day(shop, day, last, [])):
+        return days
+    for later in span(day + DAY, last):
+        size += bulk(shop.spec, shop.source, later)
+        if size >= BULK or not _has_files(shop, later):
+            break
+        days.append(later)
+    return days
+
+
 def night(
     *,
     spec: Spec,
@@ -107,7 +147,7 @@ def _has_files(shop: "Shop", day: date) -> bool:
     try:
         arrivals(shop.spec, shop.source, day, day)
     except MissingDayError as error:
-        log.warning("%s; the night goes on without that day", error)
+        log.warning("%s (%s is left out)", error, day)
         return False
     return True
 

@@ -45,6 +45,26 @@ def samples_night(
     perform("samples night", debug, work)
 
 
+@samples_app.command("ahead")
+def samples_ahead(
+    ds: Ds,
+    last: To,
+    spec: SpecName = "bazaar",
+    source: SourceFolder = None,
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Make a day of a backfill, with the days after it that are small enough to go along."""
+
+    def work() -> Result:
+        start, end = days_between(ds, last)
+        from jobs import samples
+
+        return samples.ahead(**places_of(spec, home, source), day=start, last=end)
+
+    perform("samples ahead", debug, work)
+
+
 @samples_app.command("run")
 def samples_run(
     first: From,

@@ -123,11 +123,11 @@ def test_a_backfill_goes_day_by_day_oldest_first_and_starts_no_training(home, as
         source=Path("/raw"),
     )
     assert list(found["days"]) == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    end = "--to 2026-01-03 --as-of 2026-01-03 --source /raw --spec bazaar"
+    end = "--to 2026-01-03 --source /raw --spec bazaar"
     assert asked() == [
-        f"samples run --from 2026-01-01 {end}",
-        f"samples run --from 2026-01-02 {end}",
-        f"samples run --from 2026-01-03 {end}",
+        f"samples ahead --ds 2026-01-01 {end}",
+        f"samples ahead --ds 2026-01-02 {end}",
+        f"samples ahead --ds 2026-01-03 {end}",
     ]
     states = {name: task["state"] for name, task in found["tasks"].items()}
     assert states["2026-01-03 bazaar_samples.announce"] == "skipped"

@@ -218,13 +218,24 @@ def test_a_day_delivered_late_is_built_by_the_next_night(shop: Shop, tmp_path: P
     late = source / "views" / f"{two}.csv"
     late.rename(tmp_path / "late.csv")
     other = replace(shop, lake=Lake(str(tmp_path / "lake"), "shop"), source=source)
-    samples.night(**other.places, day=one)
+    assert made(samples.ahead(**other.places, day=one, last=four)) == [str(one)]
     with pytest.raises(MissingDayError, match=f"no file of {two}"):
         samples.night(**other.places, day=two)
     assert made(samples.night(**other.places, day=three)) == [str(three)]
     (tmp_path / "late.csv").rename(late)
     assert {str(two), str(four)} <= set(made(samples.night(**other.places, day=four)))
     assert other.lake.days("samples") == [str(day) for day in (one, two, three, four)]
+    assert samples.ahead(**other.places, day=four, last=four)["skipped"] == 1
+
+
+def test_a_backfill_goes_ahead_with_small_days_and_finds_them_done(
+    shop: Shop, tmp_path: Path
+) -> None:
+    one, two, three, _ = days(4)
+    other = replace(shop, lake=Lake(str(tmp_path / "lake"), "shop"))
+    assert len(made(samples.ahead(**other.places, day=one, last=three))) == 3
+    again = samples.ahead(**other.places, day=two, last=three)
+    assert ([day["ds"] for day in again["days"]], made(again)) == ([str(two)], [])
 
 
 def test_as_of_never_goes_back(shop: Shop) -> None:

@@ -57,12 +57,9 @@ def test_a_night_makes_its_day():
     assert samples_arguments(context("2026-11-10", to=None)) == ["night", "--ds", "2026-11-10"]
 
 
-def test_a_backfill_makes_the_range_from_its_day_on_as_of_the_last():
+def test_a_backfill_makes_its_day_and_may_go_ahead_to_the_last():
     found = samples_arguments(context("2026-11-10", "backfill", to="2026-11-12", source="/raw"))
-    assert found == [
-        "run", "--from", "2026-11-10", "--to", "2026-11-12", "--as-of", "2026-11-12",
-        "--source", "/raw",
-    ]  # fmt: skip
+    assert found == ["ahead", "--ds", "2026-11-10", "--to", "2026-11-12", "--source", "/raw"]
 
 
 def test_a_backfill_that_does_not_say_its_end_goes_night_by_night():
