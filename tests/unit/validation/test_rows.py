@@ -3,13 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from features.samples import identify
 from features.spec.load import parse_spec
 from features.spec.model import Spec
-from validation.rows import BUILT_IN, check, kept, quarantine
+from validation.rows import BUILT_IN, check, quarantine
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -162,42 +160,6 @@ def test_an_event_logged_under_two_declared_days_stays_on_the_earlier(
         "2026-01-04": [],
         "2026-01-05": ["duplicate-key"],
     }
-
-
-CELLS = st.fixed_dictionaries(
-    {
-        "view_id": st.sampled_from(["a", "b", None]),
-        "user_id": st.sampled_from(["u", None]),
-        "place": st.sampled_from(["1", "deals", "moon", None]),
-        "price": st.sampled_from(["1", "-1", "cheap", None]),
-        "at": st.sampled_from([NOON, "noon"]),
-        "_day": st.sampled_from(["2026-01-05", "2026-01-01"]),
-        "_file": st.sampled_from(["one.csv", "two.csv"]),
-    }
-)
-
-
-@settings(
-    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    rows=st.lists(CELLS, min_size=1, max_size=12),
-    other=st.sampled_from(["quarantine", "history"]),
-)
-def test_every_row_is_kept_or_quarantined_whatever_the_partitions(
-    spark: "SparkSession", rows: list[dict[str, Any]], other: str
-) -> None:
-    verdicts = []
-    for parts in (1, 3):
-        found = checked(spark, rows, spec(other), parts).persist()
-        good = kept(found).collect()
-        bad = quarantine(found, "run").collect()
-        found.unpersist()
-        assert len(good) + len(bad) == len(rows)
-        assert len({row.view_id for row in good}) == len(good)
-        assert all(row.rules for row in bad)
-        verdicts.append(sorted((tuple(row.rules), row.row, row.source_file) for row in bad))
-    assert verdicts[0] == verdicts[1]
 
 
 def test_quarantine_keeps_the_raw_row_and_where_it_came_from(spark: "SparkSession") -> None:
