@@ -1,7 +1,8 @@
 """Which files a day is made of, without Spark."""
 
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -13,7 +14,7 @@ from features.arrivals import (
     last_arrival,
     look_back,
 )
-from features.days import span
+from features.days import end_of, parse_duration, span, start_of
 from features.errors import MissingDayError, SourceError
 from features.needs import used_sources
 from features.spec.load import parse_spec
@@ -145,6 +146,34 @@ def test_across_a_change_of_clocks_the_last_hour_closes_a_day_later_or_not_at_al
     assert closing_day(berlin, autumn) == autumn + timedelta(days=3)  # 73 h leave an hour to spare
     assert look_back(berlin, spring + timedelta(days=1)) == spring - timedelta(days=2)
     assert look_back(berlin, autumn + timedelta(days=2)) == autumn - timedelta(days=1)
+
+
+CHANGES = [
+    ("Europe/Berlin", date(2026, 3, 29)),
+    ("Europe/Berlin", date(2026, 10, 25)),
+    ("America/Sao_Paulo", date(2018, 11, 4)),  # begins at one o'clock
+    ("America/Sao_Paulo", date(2018, 2, 17)),  # has its last hour twice
+    ("Asia/Beirut", date(2022, 3, 27)),
+    ("Asia/Beirut", date(2022, 10, 29)),
+]
+
+
+@pytest.mark.parametrize(("zone", "change"), CHANGES)
+@pytest.mark.parametrize("window", ["1h", "24h", "25h", "3d"])
+def test_around_a_change_of_clocks_days_reach_as_far_as_their_first_and_last_instants(
+    zone: str, change: date, window: str
+) -> None:
+    product, length = spec(timezone=zone, window=window), parse_duration(window)
+
+    def local(instant: datetime, shift: timedelta) -> date:
+        # In UTC: in a zone, Python adds on the clock's face.
+        return (instant.astimezone(UTC) + shift).astimezone(ZoneInfo(zone)).date()
+
+    for day in span(change - timedelta(days=4), change + timedelta(days=4)):
+        last_moment = length - 2 * timedelta(microseconds=1)
+        assert closing_day(product, day) == local(end_of(day, zone), last_moment), day
+        first_moment = timedelta(microseconds=1) - length
+        assert look_back(product, day) == local(start_of(day, zone), first_moment), day
 
 
 def test_the_bulk_of_a_day_is_the_size_of_its_files_as_far_as_they_are_there(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 from pyspark.sql import functions as F
@@ -72,19 +73,29 @@ def test_an_iso_time_is_read_with_its_zone(spark: "SparkSession") -> None:
 
 
 @pytest.mark.parametrize(
-    ("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25), (date(2026, 6, 1), 24)]
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", date(2026, 3, 29), 23),
+        ("Europe/Berlin", date(2026, 10, 25), 25),
+        ("Europe/Berlin", date(2026, 6, 1), 24),
+        ("America/Sao_Paulo", date(2018, 11, 4), 23),  # midnight was followed by one o'clock
+        ("America/Sao_Paulo", date(2018, 2, 17), 25),  # and here by eleven in the evening
+        ("Asia/Beirut", date(2022, 3, 27), 23),
+        ("Asia/Beirut", date(2022, 10, 29), 25),
+    ],
 )
 def test_a_day_has_23_to_25_hours_and_every_instant_one_day(
-    spark: "SparkSession", day: date, hours: int
+    spark: "SparkSession", zone: str, day: date, hours: int
 ) -> None:
-    zone = "Europe/Berlin"
     first = int(start_of(day, zone).timestamp())
-    at = F.timestamp_seconds(F.lit(first) + F.col("id") * 3600)
-    rows = spark.range(-3, 30).select(
-        F.count_if(cells.day_of(at, zone) == day.isoformat()).alias("inside"),
-        F.sum(F.when((cells.day_of(at, zone) == day.isoformat()), F.col("id"))).alias("which"),
-    )
-    assert tuple(rows.collect()[0]) == (hours, sum(range(hours)))
+    rows = spark.range(-4 * 3, 4 * 30).selectExpr(f"timestamp_seconds({first} + id * 900) AS at")
+    found = rows.select(F.unix_seconds("at"), cells.day_of(F.col("at"), zone)).collect()
+    assert [row[1] for row in found] == [
+        str(datetime.fromtimestamp(row[0], ZoneInfo(zone)).date()) for row in found
+    ]
+    assert [row[0] for row in found if row[1] == str(day)] == [
+        first + quarter * 900 for quarter in range(4 * hours)
+    ]
 
 
 def test_a_day_column_is_read_in_its_pattern(spark: "SparkSession") -> None:

@@ -22,9 +22,17 @@ def test_a_span_includes_both_ends() -> None:
     ]
 
 
-@pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25)])
-def test_a_day_of_a_clock_change_has_its_own_length(day: date, hours: int) -> None:
-    begin, end = start_of(day, "Europe/Berlin"), end_of(day, "Europe/Berlin")
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [
+        ("Europe/Berlin", date(2026, 3, 29), 23),
+        ("Europe/Berlin", date(2026, 10, 25), 25),
+        ("America/Sao_Paulo", date(2018, 11, 4), 23),
+        ("America/Sao_Paulo", date(2018, 2, 17), 25),
+    ],
+)
+def test_a_day_of_a_clock_change_has_its_own_length(zone: str, day: date, hours: int) -> None:
+    begin, end = start_of(day, zone), end_of(day, zone)
 
     assert end.timestamp() - begin.timestamp() == hours * 3600
 
