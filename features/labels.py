@@ -18,7 +18,7 @@ ID, SCENARIO = "_id", "_scenario"
 
 def on_name(column: str) -> str:
     """Return what the join column ``column`` of an outcome is called in frames."""
-    return f"_on_{column}"
+    return f"_on_{column.replace('.', '_')}"
 
 
 def outcome_name(task: str) -> str:

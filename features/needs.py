@@ -18,8 +18,8 @@ def streams(spec: Spec) -> list[str]:
 
 def used_tables(spec: Spec) -> list[str]:
     """Return the tables of attributes that features and entities name, in the file's order."""
-    named = {column.partition(".")[0] for column in feature_columns(spec) if "." in column}
-    return [name for name in spec.sources if name in named]
+    named = {spec.locate(column)[0] for column in feature_columns(spec)}
+    return [name for name in spec.sources if name in named and spec.sources[name].key is not None]
 
 
 def feature_columns(spec: Spec) -> list[str]:
@@ -48,10 +48,10 @@ def _places(spec: Spec) -> Iterator[tuple[str, str, str]]:
             yield log, column, f"tasks.{name}.on"
             yield str(task.source), column, f"tasks.{name}.on"
     for place, column in _feature_places(spec):
-        table, dot, plain = column.partition(".")
-        yield (table, plain, place) if dot else (log, column, place)
-        if dot:
-            yield log, str(spec.sources[table].key), f"sources.{table}.key"
+        source, plain = spec.locate(column)
+        yield source, plain, place
+        if source != log:
+            yield log, str(spec.sources[source].key), f"sources.{source}.key"
 
 
 def _source_places(spec: Spec) -> Iterator[tuple[str, str, str]]:

@@ -75,11 +75,7 @@ class Raw:
         return self._kept[key]
 
     def _check_numbers(self, name: str, table: DataFrame) -> None:
-        columns = [
-            column.partition(".")[2]
-            for column in self.spec.features.numeric
-            if column.startswith(f"{name}.")
-        ]
+        columns = self.spec.numbers_of(name)
         if columns:
             require_numbers(table, name, columns)
 

@@ -78,9 +78,11 @@ def join_tables(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) 
     """
     for name, table in tables.items():
         key = str(spec.sources[name].key)
-        used = [column for column in feature_columns(spec) if column.startswith(f"{name}.")]
+        places = {column: spec.locate(column) for column in feature_columns(spec)}
         named = [
-            cells.raw(column.partition(".")[2]).alias(attribute_name(column)) for column in used
+            cells.raw(plain).alias(attribute_name(spec, column))
+            for column, (source, plain) in places.items()
+            if source == name
         ]
         day = [FOR] if FOR in table.columns else []
         side = table.select(*day, cells.text(cells.raw(key)).alias("_key"), *named)
@@ -89,9 +91,10 @@ def join_tables(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) 
     return events
 
 
-def attribute_name(column: str) -> str:
+def attribute_name(spec: Spec, column: str) -> str:
     """Return the name that a table's column has beside the impression's own columns."""
-    return f"_of_{column.replace('.', '_')}" if "." in column else column
+    source, _ = spec.locate(column)
+    return column if source == spec.impression.source else f"_of_{column.replace('.', '_')}"
 
 
 def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
@@ -114,13 +117,16 @@ def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> Dat
     multi = {item.source: item for item in layout_of(spec).of("multi")}
     edges = {item.column: item.edges for item in spec.features.embedded if item.edges}
     entities = [
-        _cell(column, schema, multi.get(column)).alias(column_name(column))
+        _cell(attribute_name(spec, column), schema, multi.get(column)).alias(column_name(column))
         for column in entity_columns(spec)
     ]
     return joined.select(
         *base,
         *entities,
-        *(_feature(item, schema, edges.get(item.source)) for item in plain_features(spec)),
+        *(
+            _feature(item, attribute_name(spec, item.source), schema, edges.get(item.source))
+            for item in plain_features(spec)
+        ),
         *(
             F.expr(task.label).alias(wide_name(name))
             for name, task in spec.tasks.items()
@@ -208,19 +214,19 @@ def _positive(name: str, wide: Iterable[str]) -> Column:
     return F.coalesce(F.col(wide_name(name)).cast("int"), F.lit(0))
 
 
-def _feature(feature: Feature, schema: StructType, edges: tuple[float, ...] | None) -> Column:
-    name = attribute_name(feature.source)
+def _feature(
+    feature: Feature, name: str, schema: StructType, edges: tuple[float, ...] | None
+) -> Column:
     if feature.kind == "number":
         return cells.number(cells.raw(name), _kind(schema, name)).alias(feature.name)
     if edges:
         value = cells.number(cells.raw(name), _kind(schema, name))
         return cells.bucket(value, edges).alias(feature.name)
     of = feature if feature.kind == "multi" else None
-    return _cell(feature.source, schema, of).alias(feature.name)
+    return _cell(name, schema, of).alias(feature.name)
 
 
-def _cell(column: str, schema: StructType, multi: Feature | None) -> Column:
-    name = attribute_name(column)
+def _cell(name: str, schema: StructType, multi: Feature | None) -> Column:
     if multi is None:
         return cells.text(cells.raw(name))
     return cells.tokens(cells.raw(name), _kind(schema, name), multi.separator)

@@ -3,7 +3,7 @@
 import csv
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
 from functools import reduce
@@ -19,10 +19,10 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.types import StringType, StructField, StructType
 
-from features import cells
+from features import cells, nested
 from features.arrivals import arrived_pattern
 from features.errors import MissingDayError, SourceError
-from features.needs import needed_columns
+from features.needs import needed_columns, used_tables
 from features.settle import gather
 from features.spec import Spec
 from features.spec.model import Source
@@ -50,8 +50,9 @@ def read_events(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path
         paths: its files.
 
     Returns:
-        The raw columns as they are (text, for CSV), and ``READ_COLUMNS``: ``_day`` is null when no
-        day can be read and no file says one, ``_time`` when the time does not parse.
+        The raw columns as they are (text, for CSV), nested fields that the spec needs under their
+        paths, and ``READ_COLUMNS``: ``_day`` is null when no day can be read and no file says one,
+        ``_time`` when the time does not parse.
 
     Raises:
         SourceError: when a file can't be read or lacks a column.
@@ -92,8 +93,8 @@ def read_table(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path]
 
 def content_hash(frame: DataFrame) -> Column:
     """Return a 64-bit hash of a row's raw columns; a null is not the same as no column."""
-    columns = [name for name in frame.columns if name not in ADDED_COLUMNS]
-    return F.xxhash64(*(F.xxhash64(cells.raw(name)) for name in columns))
+    columns = [name for name in nested.own_columns(frame) if name not in ADDED_COLUMNS]
+    return F.xxhash64(*(F.xxhash64(nested.hashable(frame, name)) for name in columns))
 
 
 def belongs(source: Source) -> Column:
@@ -163,8 +164,9 @@ def _read(spark: SparkSession, spec: Spec, name: str, paths: tuple[Path, ...]) -
         files = [str(path) for _, path in group]
         frames.append(gather(_located(_open(spark, kind, header, files))))
     whole = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
-    _require(name, paths[0], whole.columns, needed)  # of JSON lines, known only now
-    return whole
+    _require(name, paths[0], whole.schema, needed)  # of JSON lines, known only now
+    _refuse_namesakes(spec, name, paths[0], nested.nested_columns(whole))
+    return nested.lift(whole, needed)
 
 
 def _located(frame: DataFrame) -> DataFrame:
@@ -225,12 +227,26 @@ def _text(path: Path) -> Any:
 
 
 def _require(name: str, path: Path, header: Any, needed: Mapping[str, str]) -> None:
-    names = list(header.names) if isinstance(header, pa.Schema) else list(header)
+    names = nested.paths(header)
     for column, reason in needed.items():
         if column not in names:
             raise SourceError(
                 f"source '{name}': {path.name} has no column '{column}', which {reason} needs; "
                 f"its columns are {', '.join(names)}"
+            )
+
+
+def _refuse_namesakes(spec: Spec, name: str, path: Path, records: Collection[str]) -> None:
+    """Refuse a field of the impression that has fields inside and is called like a table.
+
+    Raises:
+        SourceError: when a feature's name could be a path into either.
+    """
+    for table in used_tables(spec) if name == spec.impression.source else ():
+        if table in records:
+            raise SourceError(
+                f"source '{name}': {path.name} has fields inside '{table}', and sources.{table} is "
+                f"a table of attributes, so that '{table}.…' could be of either; rename the table"
             )
 
 

@@ -219,7 +219,7 @@ def _censuses(shop: Shop, batch: Batch, checked: DataFrame) -> dict[date, Census
         MissingDayError, SourceError, SpecError: see ``build``.
     """
     spec, name = shop.spec, shop.spec.impression.source
-    columns = [column for column in spec.features.numeric if "." not in column]
+    columns = spec.numbers_of(name)
     tallies = [F.count_if(F.col(DAY) == F.col(FOR)), *number_tallies(checked, columns)]
     by = (FOR, labels.SCENARIO, rows.RULES)
     groups = checked.groupBy(*by).agg(F.count(F.lit(1)), *tallies).collect()

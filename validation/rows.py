@@ -5,6 +5,7 @@ from pyspark.sql import functions as F
 
 from features import cells
 from features.labels import ID, SCENARIO, by_key
+from features.nested import own_columns
 from features.samples import USER
 from features.sources import (
     ADDED_COLUMNS,
@@ -74,7 +75,7 @@ def kept(checked: DataFrame) -> DataFrame:
 
 def quarantine(checked: DataFrame, run_id: str) -> DataFrame:
     """Return the broken rows in the columns of the table ``quarantine``."""
-    raw = [cells.raw(name) for name in checked.columns if name not in _INTERNAL]
+    raw = [cells.raw(name) for name in own_columns(checked) if name not in _INTERNAL]
     line = F.col(BROKEN)
     row = F.when(line.isNull(), F.to_json(F.struct(*raw))).otherwise(
         F.to_json(F.struct(line.alias("line")))
@@ -108,8 +109,7 @@ def _own_rules(frame: DataFrame, spec: Spec) -> Column:
 
 def _no_number(frame: DataFrame, spec: Spec) -> Column:
     broken = F.lit(False)
-    for column in spec.features.numeric:
-        if "." not in column:
-            kind = frame.schema[column].dataType
-            broken = broken | cells.no_number(cells.raw(column), kind)
+    for column in spec.numbers_of(spec.impression.source):
+        kind = frame.schema[column].dataType
+        broken = broken | cells.no_number(cells.raw(column), kind)
     return broken

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from features.errors import SpecError
+from features.spec.layout import layout_of
 from features.spec.model import Spec
 
 
@@ -78,9 +79,12 @@ def parse_spec(text: str, file: str) -> Spec:
             f"{file}: must be a mapping with 'product', 'sources', …; it is {content!r}"
         )
     try:
-        return Spec.model_validate(content)
+        spec = Spec.model_validate(content)
     except ValidationError as error:
         raise SpecError(f"{file}: {_explain(error)}") from None
+    for place, names in _namings(spec).items():
+        _require_apart(f"{file}: {place}", names)
+    return spec
 
 
 def spec_hash(spec: Spec, *sections: str) -> str:
@@ -94,6 +98,37 @@ def spec_hash(spec: Spec, *sections: str) -> str:
     """
     said = spec.model_dump(mode="json", include=set(sections) or None, exclude_defaults=True)
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _namings(spec: Spec) -> dict[str, list[tuple[str, str]]]:
+    """Return section of the spec → what is named there, with the column that it becomes."""
+    entities = dict.fromkeys(column for entity in spec.entities for column in entity)
+    joined = dict.fromkeys(column for task in spec.tasks.values() for column in task.on)
+    return {
+        "features": [(column.source, column.name) for column in layout_of(spec).columns],
+        "features (entities)": [(name, _undotted(name)) for name in entities],
+        "tasks (on)": [(name, _undotted(name)) for name in joined],
+    }
+
+
+def _undotted(name: str) -> str:
+    return name.replace(".", "_").lower()
+
+
+def _require_apart(place: str, names: list[tuple[str, str]]) -> None:
+    """Check that no two names become one column.
+
+    Raises:
+        SpecError: naming both.
+    """
+    taken: dict[str, str] = {}
+    for name, column in names:
+        if column in taken:
+            raise SpecError(
+                f"{place}: '{taken[column]}' and '{name}' would both be the column {column}; "
+                "remove or rename one"
+            )
+        taken[column] = name
 
 
 def _explain(error: ValidationError) -> str:

@@ -145,7 +145,8 @@ class Category(Section):
     """A categorical feature: one token a sample, or several."""
 
     column: str
-    """A column of the impression, or ``source.column`` of a table of attributes."""
+    """A column of the impression, or ``source.column`` of a table of attributes; in JSON lines and
+    Parquet a dot also leads into a nested field."""
     multi: bool = False
     separator: str = ","
     """Separates the tokens of a multi-value column that is text."""
@@ -327,6 +328,22 @@ class Spec(Section):
         """Task → partitions after its own in which its label may still change (0: none)."""
         return {name: whole_days(task.window) for name, task in self.tasks.items()}
 
+    def locate(self, column: str) -> tuple[str, str]:
+        """Return the source of a feature's ``column``, and what the column is called there.
+
+        A dotted name that begins with a table of attributes is that table's; every other is the
+        impression's own, where dots lead into nested fields.
+        """
+        first, _, rest = column.partition(".")
+        if rest and first in self.sources and self.sources[first].key is not None:
+            return first, rest
+        return self.impression.source, column
+
+    def numbers_of(self, source: str) -> list[str]:
+        """Return the columns of ``source`` that must hold numbers."""
+        places = map(self.locate, self.features.numeric)
+        return [column for found, column in places if found == source]
+
     def has(self, scenario: str, task: str) -> bool:
         """Return whether the cell exists."""
         limited = self.tasks[task].scenarios
@@ -364,9 +381,11 @@ def _dangling(spec: Spec) -> list[str]:
             if task_name not in spec.tasks:
                 found.append(_unknown(f"features.rates.{position}.of", task_name, spec.tasks))
     found += _wrong_sequences(spec)
+    log = spec.sources.get(spec.impression.source)
+    nested = log is not None and log.kind != "csv"
     for column in _columns(spec):
         source, dot, _ = column.partition(".")
-        if dot and source not in tables:
+        if dot and source not in tables and not nested:
             found.append(_unknown(f"features: {column}", source, sorted(tables)))
     return found
 

@@ -5,14 +5,15 @@ from datetime import timedelta
 import pytest
 
 from features.errors import SpecError
+from features.needs import needed_columns, used_tables
 from features.spec import find_spec, layout_of, load_spec, spec_names
 from features.spec.load import parse_spec, spec_hash
 
 SHOP = """
 product: shop
 sources:
-  views: {path: "views/{ds}.jsonl", time: {column: at, unit: iso}}
-  orders: {path: "orders/{ds}.csv.gz", time: {column: at}, late: 36h}
+  views: {path: "views/{ds}.csv", time: {column: at, unit: iso}}
+  orders: {path: "orders/{ds}.jsonl.gz", time: {column: at}, late: 36h}
   people: {path: people.csv, key: user_id}
 impression: {source: views, key: view_id, user: user_id}
 scenarios: {column: place, values: {home: [1, 2], search: 3}}
@@ -39,6 +40,10 @@ BROKEN = [
     ("scenarios: [search]", "scenarios: [serch]", "tasks.order.scenarios: 'serch'"),
     ("of: click", "of: clik", "features.rates.0.of: 'clik' is not declared; known: click, order"),
     ("people.age", "peple.age", "features: peple.age: 'peple' is not declared"),
+    ("[user_id, [user_id, place]]", "[user_id, [user, id]]", "would both be the column n_count_"),
+    ("categories: [place,", "categories: [user_id,", "'user_id' and 'user_id' would both be"),
+    ("on: [user_id, item_id]", "on: [user.id, user_id]", "tasks (on): 'user.id' and 'user_id'"),
+    ("recency: [user_id]", "recency: [[User_id, place]]", "features (entities): 'user_id' and 'Us"),
     ("days: [1, all]", "days: [0, all]", "a window is a number of days from 1, or all"),
     ("scale: log1p", "scale: log", "features.numbers.0.scale: must be one of"),
     (
@@ -71,12 +76,23 @@ def test_a_spec_says_what_its_file_says() -> None:
     assert spec.scenarios.values["home"] == (1, 2)
     assert spec.tasks["order"].on == ("user_id", "item_id")
     assert spec.sources["orders"].late == timedelta(hours=36)
-    assert spec.sources["views"].kind == "jsonl"
-    assert spec.sources["orders"].kind == "csv"
+    assert spec.sources["views"].kind == "csv"
+    assert spec.sources["orders"].kind == "jsonl"
     assert spec.window_days == {"click": 0, "order": 3}
     assert spec.entities == (("user_id",), ("user_id", "place"))
     assert not spec.has("home", "order")
     assert spec.has("search", "order")
+
+
+def test_a_dot_leads_into_a_table_of_attributes_or_else_into_the_impressions_own_fields() -> None:
+    nested = SHOP.replace("views/{ds}.csv", "views/{ds}.jsonl").replace("place, {", "user.place, {")
+    spec = parse_spec(nested, "shop.yaml")
+
+    assert spec.locate("people.age") == ("people", "age")
+    assert spec.locate("user.place") == ("views", "user.place")
+    assert spec.locate("orders.place") == ("views", "orders.place")
+    assert used_tables(spec) == ["people"]
+    assert needed_columns(spec)["views"]["user.place"] == "features.categories"
 
 
 def test_an_id_is_rare_below_three_and_a_category_below_one() -> None:
