@@ -1,7 +1,7 @@
 """Days that are built together: one plan goes over all of them, for small days cost their plans."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from features.arrivals import Arrivals, closing_day, look_back, reach
+from features.contract import Records
 from features.days import DAY, start_of
 from features.needs import streams
 from features.sources import ARRIVED, FOR, UNTIL
@@ -27,6 +28,8 @@ class Batch:
 
     spec: Spec
     days: tuple[Arrivals, ...]
+    records: Records = field(default_factory=dict)
+    """What published days say of their sources' columns."""
 
     @property
     def dates(self) -> tuple[date, ...]:

@@ -46,5 +46,17 @@ def counts_fingerprint(spec: Spec, found: Arrivals) -> str:
 
 
 def _hash(spec: Spec, day: date, *parts: object) -> str:
-    said = [CONTRACT, spec_hash(spec, *SECTIONS), day.isoformat(), *parts]
+    said = [CONTRACT, spec_hash(_lasting(spec), *SECTIONS), day.isoformat(), *parts]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+
+
+def _lasting(spec: Spec) -> Spec:
+    """Return ``spec`` without what decides only whether a day is refused: what was published stays.
+
+    So a contract can be opened for a night and closed again.
+    """
+    sources = {
+        name: source.model_copy(update={"contract": source.contract.lasting})
+        for name, source in spec.sources.items()
+    }
+    return spec.model_copy(update={"sources": sources})

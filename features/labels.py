@@ -7,6 +7,7 @@ from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
 
 from features import cells
+from features.alike import REFUSED
 from features.settle import looked_up
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
@@ -36,12 +37,14 @@ def outcomes_of(events: DataFrame, task: Task) -> DataFrame:
 
     Args:
         events: the stream, as ``features.batch.Batch.spread`` returns it.
-        task: its ``where`` says which events count; those without a key or a time do not.
+        task: its ``where`` says which events count; those without a key or a time do not, nor do
+            those that the contract of their source refuses.
 
     Returns:
         ``_for``, ``_on_<column>`` (text) for each column of ``task.on``, ``_time``, ``_arrived``.
     """
-    counted = events.where(F.coalesce(F.expr(task.where), F.lit(False))) if task.where else events
+    good = events.where(F.col(REFUSED).isNull())
+    counted = good.where(F.coalesce(F.expr(task.where), F.lit(False))) if task.where else good
     keys = [cells.text(cells.raw(column)).alias(on_name(column)) for column in task.on]
     return counted.select(FOR, *keys, TIME, ARRIVED).dropna(
         "any", subset=[*map(on_name, task.on), TIME]

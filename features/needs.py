@@ -1,5 +1,6 @@
 """What a spec needs of its sources: which of them, and which of their columns, and why."""
 
+import re
 from collections.abc import Iterator
 
 from features.spec import Spec
@@ -33,6 +34,55 @@ def needed_columns(spec: Spec) -> dict[str, dict[str, str]]:
     for source, column, place in _places(spec):
         found[source].setdefault(column, place)
     return found
+
+
+def sql_words(spec: Spec) -> dict[str, dict[str, str]]:
+    """Return source → word, in lower case → the place in the spec of the SQL that says it.
+
+    Which of the words are columns is known to who knows the columns; text in quotes and names of
+    functions are none.
+    """
+    found: dict[str, dict[str, str]] = {name: {} for name in spec.sources}
+    for source, sql, place in _expressions(spec):
+        for word in _WORD.findall(_QUOTED.sub("", sql)):
+            found[source].setdefault(word.strip("`").lower(), place)
+    return found
+
+
+def number_columns(spec: Spec) -> dict[str, set[str]]:
+    """Return source → the columns that the spec reads as nothing but numbers.
+
+    A whole number and its fraction are the same there; as text, 7 and 7.0 are two.
+    """
+    places: dict[tuple[str, str], set[str]] = {}
+    for source, column, place in _places(spec):
+        places.setdefault((source, column), set()).add(place)
+    return {
+        name: {
+            column
+            for (source, column), found in places.items()
+            if source == name and found <= {"features.numbers", f"sources.{name}.time"}
+        }
+        for name in spec.sources
+    }
+
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_WORD = re.compile(r"`[^`]+`|\b[A-Za-z_]\w*\b(?!\s*\()")
+
+
+def _expressions(spec: Spec) -> Iterator[tuple[str, str, str]]:
+    """Yield source, SQL and place in the spec of every expression."""
+    log = spec.impression.source
+    for name, sql in spec.scenarios.expressions.items():
+        yield log, sql, f"scenarios.expressions.{name}"
+    for name, task in spec.tasks.items():
+        if task.label:
+            yield log, task.label, f"tasks.{name}.label"
+        if task.where:
+            yield str(task.source), task.where, f"tasks.{name}.where"
+    for rule in spec.rules:
+        yield log, rule.reject, f"rules.{rule.id}"
 
 
 def _places(spec: Spec) -> Iterator[tuple[str, str, str]]:

@@ -1,29 +1,22 @@
 """Nested fields of JSON lines and Parquet: named by paths with dots, used like columns."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
-import pyarrow as pa
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import ArrayType, DataType, MapType, StructType
+from pyspark.sql.types import ArrayType, DataType, MapType, StructField, StructType
 
 from features import cells
+from features.contract import RECORD
 
 
-def paths(header: StructType | pa.Schema | Sequence[str]) -> list[str]:
-    """Return the names of columns and, after each, the paths of the fields inside it.
+def columns(schema: StructType) -> dict[str, str]:
+    """Return column → type, and after each the paths of the fields inside it with theirs.
 
-    Args:
-        header: what Spark, Arrow or the first line of a CSV file says of the columns.
-
-    >>> paths(pa.schema({"user": pa.struct({"id": pa.string()}), "at": pa.int64()}))
-    ['user', 'user.id', 'at']
+    >>> columns(StructType.fromDDL("user struct<id: string>, at bigint"))
+    {'user': 'record', 'user.id': 'string', 'at': 'bigint'}
     """
-    if isinstance(header, StructType):
-        return [path for field in header.fields for path in _paths(field.name, field.dataType)]
-    if isinstance(header, pa.Schema):
-        return [path for field in header for path in _paths(field.name, field.type)]
-    return list(header)
+    return dict(pair for field in schema.fields for pair in _columns(field.name, field.dataType))
 
 
 def lift(frame: DataFrame, names: Iterable[str]) -> DataFrame:
@@ -32,10 +25,11 @@ def lift(frame: DataFrame, names: Iterable[str]) -> DataFrame:
     A field inside a list of records becomes the list of its values.
 
     Args:
-        frame: the rows; every one of ``names`` is in ``paths`` of its schema.
-        names: columns and paths.
+        frame: the rows.
+        names: columns and paths; those that the rows do not have are passed over.
     """
-    found = [name for name in names if name not in frame.columns]
+    known = columns(frame.schema)
+    found = [name for name in names if name in known and name not in frame.columns]
     parts = {name: ".".join(f"`{part}`" for part in name.split(".")) for name in found}
     return frame.selectExpr("*", *cells.named(parts)) if parts else frame
 
@@ -58,20 +52,16 @@ def hashable(frame: DataFrame, name: str) -> Column:
     return F.to_json(cells.raw(name)) if whole else cells.raw(name)
 
 
-def _paths(name: str, kind: DataType | pa.DataType) -> Iterator[str]:
-    yield name
-    for field, inner in _fields(kind):
-        yield from _paths(f"{name}.{field}", inner)
+def _columns(name: str, kind: DataType) -> Iterator[tuple[str, str]]:
+    inside = _fields(kind)
+    record = f"array<{RECORD}>" if isinstance(kind, ArrayType) else RECORD
+    yield name, record if inside else kind.simpleString()
+    for field in inside:
+        yield from _columns(f"{name}.{field.name}", field.dataType)
 
 
-def _fields(kind: DataType | pa.DataType) -> list[tuple[str, DataType | pa.DataType]]:
-    """Return the fields of a record, or of the records in a list: names and types."""
+def _fields(kind: DataType) -> list[StructField]:
+    """Return the fields of a record, or of the records in a list."""
     if isinstance(kind, ArrayType):
         return _fields(kind.elementType)
-    if isinstance(kind, StructType):
-        return [(field.name, field.dataType) for field in kind.fields]
-    if isinstance(kind, pa.ListType | pa.LargeListType):
-        return _fields(kind.value_type)
-    if isinstance(kind, pa.StructType):
-        return [(field.name, field.type) for field in kind]
-    return []
+    return kind.fields if isinstance(kind, StructType) else []

@@ -1,6 +1,7 @@
 """A product's raw data over a run of several days: what stays the same is read once."""
 
 from dataclasses import dataclass, field
+from datetime import date
 from functools import reduce
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from pyspark.sql import functions as F
 
 from features import cells
 from features.batch import Batch
+from features.contract import Columns
+from features.deliveries import SHARED, Deliveries, delivered
 from features.errors import SourceError
 from features.needs import needed_columns, used_tables
 from features.settle import is_small, settle
@@ -27,14 +30,16 @@ class Raw:
     keep: bool = False
     """Whether several days are built: then streams without a file a day are kept, parsed."""
     _kept: dict[_Key, DataFrame] = field(default_factory=dict)
+    _found: dict[_Key, Deliveries] = field(default_factory=dict)
 
     def events(self, name: str, batch: Batch) -> DataFrame:
         """Return a stream's events of the files of ``batch``."""
         paths = batch.files[name]
+        found = self._delivered(name, paths, batch)
         if self.spec.sources[name].daily or not self.keep:
-            return read_events(self.spark, self.spec, name, paths)
+            return read_events(self.spark, self.spec, name, paths, found)
         if (name, paths) not in self._kept:
-            frame = read_events(self.spark, self.spec, name, paths)
+            frame = read_events(self.spark, self.spec, name, paths, found)
             if not is_small(self.spark):
                 # A compressed file is read by one core; spread, later days use all of them.
                 frame = frame.repartition(self.spark.sparkContext.defaultParallelism)
@@ -51,23 +56,44 @@ class Raw:
         """
         return {name: self._table(name, batch) for name in used_tables(self.spec)}
 
+    def accepted(self, batch: Batch, day: date) -> dict[str, Columns]:
+        """Return source → what was accepted of its columns with the files of ``day``."""
+        return {
+            name: columns
+            for name, paths in batch.files.items()
+            for ds, columns in self._delivered(name, paths, batch).accepted.items()
+            if ds in (SHARED, day.isoformat())
+        }
+
+    def _delivered(self, name: str, paths: tuple[Path, ...], batch: Batch) -> Deliveries:
+        """Return what is agreed of a source's files; looked at once for the days of a batch."""
+        key = (name, paths)
+        if key not in self._found:
+            for old in [one for one in self._found if one[0] == name]:
+                self._found.pop(old)
+            self._found[key] = delivered(self.spark, self.spec, name, paths, batch.records)
+        return self._found[key]
+
     def _table(self, name: str, batch: Batch) -> DataFrame:
         wanted = {(name, found.files[name]) for found in batch.days}
         for old in [one for one in self._kept if one[0] == name and one not in wanted]:
             self._kept.pop(old)
         if not self.spec.sources[name].daily:
-            return self._version(name, batch.days[0].files[name])
+            return self._version(name, batch.days[0].files[name], batch)
         versions = [
-            self._version(name, found.files[name]).withColumn(FOR, F.lit(found.day.isoformat()))
+            self._version(name, found.files[name], batch).withColumn(
+                FOR, F.lit(found.day.isoformat())
+            )
             for found in batch.days
         ]
         return reduce(DataFrame.unionByName, versions)
 
-    def _version(self, name: str, paths: tuple[Path, ...]) -> DataFrame:
+    def _version(self, name: str, paths: tuple[Path, ...], batch: Batch) -> DataFrame:
         """Return a table of attributes as some files give it."""
         key = (name, paths)
         if key not in self._kept:
-            frame = read_table(self.spark, self.spec, name, paths)
+            found = self._delivered(name, batch.files[name], batch)
+            frame = read_table(self.spark, self.spec, name, paths, found)
             used = [cells.raw(column) for column in needed_columns(self.spec)[name]]
             with explained({name: paths}):
                 self._kept[key] = settle(frame.select(*used))

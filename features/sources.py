@@ -1,46 +1,47 @@
 """Raw files as frames: events with their day, time and file, and tables of attributes."""
 
-import csv
-import gzip
-import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, timedelta
-from functools import reduce
-from itertools import groupby
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
 
 from features import cells, nested
+from features.alike import REFUSED, WAS, put_together
 from features.arrivals import arrived_pattern
+from features.contract import use_of
+from features.deliveries import BROKEN, Deliveries, check_readable, delivered, open_part
 from features.errors import MissingDayError, SourceError
-from features.needs import needed_columns, used_tables
+from features.needs import used_tables
 from features.settle import gather
 from features.spec import Spec
 from features.spec.model import Source
 
-DAY, TIME, FILE, ARRIVED, BROKEN = "_day", "_time", "_file", "_arrived", "_broken"
-"""Columns that reading adds: day of the event, its instant, file, day of the file, broken line."""
+DAY, TIME, FILE, ARRIVED = "_day", "_time", "_file", "_arrived"
+"""Columns that reading adds, with ``_broken``, ``_refused`` and ``_was``: day of the event, its
+instant, its file, day of the file."""
 
 FOR, UNTIL = "_for", "_until"
 """Columns of an event among days that are built: the day that this copy of it is for, and the last
 day whose arrivals count for that."""
 
-READ_COLUMNS = (DAY, TIME, FILE, ARRIVED, BROKEN)
+READ_COLUMNS = (DAY, TIME, FILE, ARRIVED, BROKEN, REFUSED, WAS)
 
 ADDED_COLUMNS = (*READ_COLUMNS, FOR, UNTIL)
 """Columns that are not the raw row's own."""
 
 
-def read_events(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path]) -> DataFrame:
+def read_events(
+    spark: SparkSession,
+    spec: Spec,
+    name: str,
+    paths: Iterable[Path],
+    found: Deliveries | None = None,
+) -> DataFrame:
     """Read a stream of events.
 
     Args:
@@ -48,6 +49,7 @@ def read_events(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path
         spec: declares the stream; its columns that the spec needs must be there.
         name: the stream's name in the spec.
         paths: its files.
+        found: what was agreed of these files and maybe more; left out: as on a first day.
 
     Returns:
         The raw columns as they are (text, for CSV), nested fields that the spec needs under their
@@ -58,7 +60,7 @@ def read_events(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path
         SourceError: when a file can't be read or lacks a column.
     """
     source = spec.sources[name]
-    frame = _read(spark, spec, name, tuple(paths))
+    frame = _read(spark, spec, name, paths, found)
     kinds = {field.name: field.dataType for field in frame.schema.fields}
     time = source.time
     if time is None:
@@ -77,14 +79,23 @@ def read_events(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path
     )
 
 
-def read_table(spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path]) -> DataFrame:
+def read_table(
+    spark: SparkSession,
+    spec: Spec,
+    name: str,
+    paths: Iterable[Path],
+    found: Deliveries | None = None,
+) -> DataFrame:
     """Read a table of attributes: one row a key, the first by file and content where repeated.
+
+    Rows that its contract refuses are left out.
 
     Raises:
         SourceError: when a file can't be read or lacks a column.
     """
     source = spec.sources[name]
-    frame = _read(spark, spec, name, tuple(paths)).drop("_path", BROKEN)
+    whole = _read(spark, spec, name, paths, found)
+    frame = whole.where(F.col(REFUSED).isNull()).drop("_path", BROKEN, REFUSED, WAS)
     key = cells.text(cells.raw(str(source.key)))
     order = Window.partitionBy(key).orderBy(FILE, content_hash(frame))
     first = frame.where(key.isNotNull()).withColumn("_turn", F.row_number().over(order))
@@ -133,7 +144,7 @@ def explained(files: Mapping[str, Iterable[Path]]) -> Iterator[None]:
         yield
     except (PySparkException, Py4JError):
         for path in (path for paths in files.values() for path in paths):
-            _check_readable(path)
+            check_readable(path)
         raise
 
 
@@ -150,23 +161,23 @@ def missing_day(events: DataFrame, spec: Spec, name: str, day: date) -> MissingD
     )
 
 
-def _read(spark: SparkSession, spec: Spec, name: str, paths: tuple[Path, ...]) -> DataFrame:
-    """Read files of one kind, those with the same columns together."""
+def _read(
+    spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path], found: Deliveries | None
+) -> DataFrame:
+    """Read files of a source on the terms that were agreed on, or are those of a first day."""
+    wanted = list(paths)
+    found = found or delivered(spark, spec, name, wanted, {})
     kind = spec.sources[name].kind
-    headers = [(_header(path, kind), path) for path in paths]
-    needed = needed_columns(spec)[name]
-    for header, path in headers:
-        if header is not None:
-            _require(name, path, header, needed)
     frames = []
-    headers.sort(key=lambda pair: repr(pair[0]))
-    for header, group in groupby(headers, lambda pair: pair[0]):
-        files = [str(path) for _, path in group]
-        frames.append(gather(_located(_open(spark, kind, header, files))))
-    whole = reduce(lambda one, other: one.unionByName(other, allowMissingColumns=True), frames)
-    _require(name, paths[0], whole.schema, needed)  # of JSON lines, known only now
-    _refuse_namesakes(spec, name, paths[0], nested.nested_columns(whole))
-    return nested.lift(whole, needed)
+    use = use_of(spec, name)
+    for part in found.parts:
+        files = [path for path in part.files if path in wanted]
+        if files:
+            opened = nested.lift(open_part(spark, kind, part.header, files), use.needed)
+            frames.append((part, gather(_located(opened))))
+    whole = put_together(frames, found.parts, spec, use)
+    _refuse_namesakes(spec, name, wanted[0], nested.nested_columns(whole))
+    return whole
 
 
 def _located(frame: DataFrame) -> DataFrame:
@@ -178,62 +189,6 @@ def _located(frame: DataFrame) -> DataFrame:
     if BROKEN in found.columns:
         return found
     return found.withColumn(BROKEN, F.lit(None).cast("string"))
-
-
-def _open(spark: SparkSession, kind: str, header: Any, files: list[str]) -> DataFrame:
-    reader = spark.read.option("mode", "PERMISSIVE").option("columnNameOfCorruptRecord", BROKEN)
-    if kind == "csv":
-        fields = [StructField(column, StringType()) for column in (*header, BROKEN)]
-        return reader.schema(StructType(fields)).csv(files, header=True, escape='"')
-    if kind == "jsonl":
-        return reader.json(files)
-    frame = spark.read.parquet(*files)
-    for column in (field.name for field in header if _in_nanoseconds(field.type)):
-        micros = F.floor(cells.raw(column) / F.lit(1000)).cast("long")
-        frame = frame.withColumn(column, F.timestamp_micros(micros))
-    return frame
-
-
-def _in_nanoseconds(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_timestamp(kind)) and kind.unit == "ns"
-
-
-def _header(path: Path, kind: str) -> Any:
-    """Return the columns of a file: names (CSV), an Arrow schema (Parquet), None for JSON lines.
-
-    Raises:
-        SourceError: when the file is empty or can't be read.
-    """
-    if kind == "parquet":
-        try:
-            return pq.read_schema(path).remove_metadata()
-        except (pa.ArrowException, OSError) as error:
-            raise _unreadable(path, error) from None
-    if kind == "jsonl":
-        return None
-    try:
-        with _text(path) as file:
-            first = next(csv.reader(file), None)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from None
-    if not first:
-        raise SourceError(f"{path} is empty; deliver the file again")
-    return tuple(first)
-
-
-def _text(path: Path) -> Any:
-    opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8-sig", newline="")
-
-
-def _require(name: str, path: Path, header: Any, needed: Mapping[str, str]) -> None:
-    names = nested.paths(header)
-    for column, reason in needed.items():
-        if column not in names:
-            raise SourceError(
-                f"source '{name}': {path.name} has no column '{column}', which {reason} needs; "
-                f"its columns are {', '.join(names)}"
-            )
 
 
 def _refuse_namesakes(spec: Spec, name: str, path: Path, records: Collection[str]) -> None:
@@ -248,27 +203,3 @@ def _refuse_namesakes(spec: Spec, name: str, path: Path, records: Collection[str
                 f"source '{name}': {path.name} has fields inside '{table}', and sources.{table} is "
                 f"a table of attributes, so that '{table}.…' could be of either; rename the table"
             )
-
-
-def _check_readable(path: Path) -> None:
-    """Read ``path`` to its end.
-
-    Raises:
-        SourceError: when that fails.
-    """
-    try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                while file.read(1 << 20):
-                    pass
-        elif path.suffix == ".parquet":
-            for _ in pq.ParquetFile(path).iter_batches():
-                pass
-    except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> SourceError:
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    kind = "gzip" if path.suffix == ".gz" else path.suffix.removeprefix(".")
-    return SourceError(f"{path} can't be read as {kind} ({said}); deliver the file again")

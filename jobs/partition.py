@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 from features import cells, labels, samples, tables
 from features.arrivals import Arrivals, arrivals
 from features.batch import BEFORE, CLOSING, SINCE, Batch
+from features.contract import Columns, Records
 from features.counts import daily_counts
 from features.digest import EMPTY, digests
 from features.errors import SpecError
@@ -93,6 +94,8 @@ class Built:
     """Good rows outside every scenario."""
     refused: int
     """Rows in quarantine."""
+    columns: dict[str, Columns]
+    """Source → column → type: what was accepted of the files, as its commit is to say."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +174,7 @@ def build(
             staged = settle(samples.assemble(now, history, shop.spec, days))
             contents = digests(staged)
         with watch.step("write"):
-            built = [_built(found, censuses[found.day], contents) for found in batch.days]
+            built = [_built(shop, batch, found, censuses, contents) for found in batch.days]
             _write(shop, built, checked, counts, staged, said)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
         return staged, built
@@ -180,6 +183,12 @@ def build(
 def staged_day(shop: Shop, day: date) -> DataFrame:
     """Return what is staged for ``day``, as it lies in the lake."""
     return tables.read(shop.spark, shop.lake, "staged", day.isoformat(), day.isoformat())
+
+
+def records(lake: Lake) -> Records:
+    """Return what published days say of their sources' columns."""
+    commits = lake.commits("samples")
+    return {ds: said["columns"] for ds, said in commits.items() if "columns" in said}
 
 
 def files_for(rows_in: int) -> int:
@@ -320,7 +329,14 @@ def _history(shop: Shop, batch: Batch, counts: Counts) -> DataFrame:
     return as_history(daily, state.read(shop.spark, shop.lake, since), since)
 
 
-def _built(found: Arrivals, census: Census, contents: Mapping[str, tuple[int, str]]) -> Built:
+def _built(
+    shop: Shop,
+    batch: Batch,
+    found: Arrivals,
+    censuses: Mapping[date, Census],
+    contents: Mapping[str, tuple[int, str]],
+) -> Built:
+    census = censuses[found.day]
     rows_in, content = contents.get(found.day.isoformat(), EMPTY)
     return Built(
         found=found,
@@ -330,6 +346,7 @@ def _built(found: Arrivals, census: Census, contents: Mapping[str, tuple[int, st
         input=census.total,
         history=census.history,
         refused=census.refused,
+        columns=shop.raw.accepted(batch, found.day),
     )
 
 
@@ -348,6 +365,7 @@ def _write(
             "as_of": one.found.as_of,
             "rows": one.rows,
             "content_hash": one.content_hash,
+            "columns": one.columns,
         }
         for one in built
     }

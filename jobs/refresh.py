@@ -194,12 +194,20 @@ def _publish(
     get_ready()
     steps.start(shop, watch)
     said = {one.found.day: one.said for one in wanted}
-    batch = Batch(shop.spec, tuple(one.found for one in wanted))
+    found = tuple(one.found for one in wanted)
+    batch = Batch(shop.spec, found, partition.records(shop.lake))
     staged, built = partition.build(shop, batch, said, watch)
     judged = steps.audit(shop, staged, {one.found.day: one.content_hash for one in built}, watch)
     counted = {one.found.day: steps.counted(one) for one in built}
+    columns = {one.found.day: one.columns for one in built}
     notes = {
-        day: {**said[day], **counted[day], "measures": judged[day]["measures"]} for day in counted
+        day: {
+            **said[day],
+            **counted[day],
+            "measures": judged[day]["measures"],
+            "columns": columns[day],
+        }
+        for day in counted
     }
     steps.publish(shop, staged, notes, watch)
     results = {

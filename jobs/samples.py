@@ -195,7 +195,7 @@ def build(
     watch = Stopwatch()
     steps.start(shop, watch)
     wanted = wanted_day(shop, day, day, [])
-    batch = Batch(spec, (wanted.found,))
+    batch = Batch(spec, (wanted.found,), partition.records(lake))
     _, (built,) = partition.build(shop, batch, {day: wanted.said}, watch)
     return {"ds": day.isoformat(), **steps.counted(built), "steps": watch.seconds}
 

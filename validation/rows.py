@@ -4,13 +4,15 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features import cells
+from features.alike import REFUSED, WAS
+from features.contract import CHANGED, MISSING
+from features.deliveries import BROKEN
 from features.labels import ID, SCENARIO, by_key
 from features.nested import own_columns
 from features.samples import USER
 from features.sources import (
     ADDED_COLUMNS,
     ARRIVED,
-    BROKEN,
     DAY,
     FILE,
     FOR,
@@ -25,6 +27,8 @@ RULES = "_rules"
 """Column with the ids of the rules that a row broke; empty for a good row."""
 
 BUILT_IN = {
+    MISSING: "the file lacks a column that the spec names; its source's contract discards its rows",
+    CHANGED: "a value that is nothing in the type its column had; the contract discards the row",
     "unparseable": "a line with too few or too many fields, or no JSON",
     "null-key": "a part of the key, or the user, is missing",
     "no-time": "the time is missing or does not parse",
@@ -77,7 +81,7 @@ def quarantine(checked: DataFrame, run_id: str) -> DataFrame:
     """Return the broken rows in the columns of the table ``quarantine``."""
     raw = [cells.raw(name) for name in own_columns(checked) if name not in _INTERNAL]
     line = F.col(BROKEN)
-    row = F.when(line.isNull(), F.to_json(F.struct(*raw))).otherwise(
+    row = F.when(line.isNull(), F.coalesce(WAS, F.to_json(F.struct(*raw)))).otherwise(
         F.to_json(F.struct(line.alias("line")))
     )
     return checked.where(F.size(RULES) > 0).select(
@@ -95,6 +99,7 @@ def _own_rules(frame: DataFrame, spec: Spec) -> Column:
     """Return the ids of the rules that a row breaks by itself."""
     source = spec.log
     tests = {
+        **{rule: F.col(REFUSED) == rule for rule in (MISSING, CHANGED)},
         "unparseable": F.col(BROKEN).isNotNull(),
         "null-key": F.col(ID).isNull() | F.col(USER).isNull(),
         "no-time": F.col(TIME).isNull(),

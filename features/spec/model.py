@@ -32,6 +32,31 @@ class TimeColumn(Section):
     """Unit of a count since 1970-01-01 UTC, or ``iso`` for text with a zone."""
 
 
+Answer = Literal["evolve", "discard", "freeze"]
+"""What is done about a change: go along with it, leave the changed out, or refuse the day."""
+
+
+class Contract(Section):
+    """What becomes of a day whose files differ from those that were published before."""
+
+    new_column: Answer = "evolve"
+    """A column that was not there before and that the spec does not name."""
+    missing_column: Answer = "freeze"
+    """A column that the spec names and a file lacks."""
+    type_change: Answer = "evolve"
+    """A column whose type means something else than before (JSON lines, Parquet)."""
+
+    @property
+    def lasting(self) -> "Contract":
+        """What of it shows in published days: they are the same under evolve and freeze."""
+        discards = {name: "discard" for name, answer in self if answer == "discard"}
+        return Contract.model_validate(discards)
+
+
+def _one_answer(value: object) -> object:
+    return dict.fromkeys(Contract.model_fields, value) if isinstance(value, str) else value
+
+
 class Source(Section):
     """One stream of events (has a time) or one table of attributes (has a key)."""
 
@@ -45,6 +70,10 @@ class Source(Section):
     """Column that joins a table of attributes to the impression's column of the same name."""
     late: Duration = timedelta(0)
     """How much later than its day's file an event of that day may still arrive."""
+    contract: Annotated[
+        Contract, BeforeValidator(_one_answer, json_schema_input_type=Answer | Contract)
+    ] = Contract()
+    """One answer for all kinds of change, or one each."""
 
     @model_validator(mode="after")
     def _stream_or_table(self) -> Self:

@@ -37,6 +37,8 @@ GOOD = {
     "_arrived": "2026-01-05",
     "_file": "2026-01-05.csv",
     "_broken": None,
+    "_refused": None,
+    "_was": None,
     "_for": "2026-01-05",
     "_until": "2026-01-05",
 }
