@@ -115,12 +115,17 @@ def belongs(source: Source) -> Column:
     the stream's lateness does not reach), so that row rules can name them; nothing vanishes
     between files.
     """
-    return ((F.col(DAY) == F.col(FOR)) & ~ahead_of_its_file()) | stray(source)
+    return ((F.col(DAY) == F.col(FOR)) & fits_its_file(source)) | stray(source)
 
 
-def ahead_of_its_file() -> Column:
-    """Return whether an event is of a later day than the file that brings it: a stray of that."""
-    return F.coalesce(F.col(ARRIVED) < F.col(DAY), F.lit(False))
+def fits_its_file(source: Source) -> Column:
+    """Return whether an event came with a file of its day, or of one its stream's lateness allows.
+
+    One that did not is a stray of the day of its file, and no other day's.
+    """
+    late = -(-source.late // timedelta(days=1))
+    latest = F.date_add(F.col(DAY), late).cast("string")
+    return F.coalesce(F.col(ARRIVED).between(F.col(DAY), latest), F.lit(True))
 
 
 def stray(source: Source) -> Column:
@@ -128,9 +133,7 @@ def stray(source: Source) -> Column:
     undated = F.col(DAY).isNull()
     if not source.daily:
         return undated
-    oldest = F.date_sub(F.col(FOR), -(-source.late // timedelta(days=1))).cast("string")
-    inside = F.col(DAY).between(oldest, F.col(FOR))
-    return (F.col(ARRIVED) == F.col(FOR)) & (undated | ~inside)
+    return (F.col(ARRIVED) == F.col(FOR)) & (undated | ~fits_its_file(source))
 
 
 @contextmanager

@@ -30,9 +30,9 @@ from features.sources import (
     FOR,
     TIME,
     UNTIL,
-    ahead_of_its_file,
     belongs,
     explained,
+    fits_its_file,
     missing_day,
 )
 from features.spec import Spec
@@ -214,7 +214,7 @@ def _checked(shop: Shop, batch: Batch) -> DataFrame:
     wanted = belongs(spec.log)
     if any(task.source for task in spec.tasks.values()):
         near = F.col(DAY).between(F.col(SINCE), F.col(CLOSING))
-        wanted = wanted | (near & ~ahead_of_its_file())
+        wanted = wanted | (near & fits_its_file(spec.log))
     if spec.log.day:
         wanted = wanted | (F.col(DAY) == F.col(BEFORE))
     copies = batch.spread(events, stream, wanted)

@@ -1,7 +1,7 @@
 """Reading raw files: formats, days, strays, and what is wrong with them."""
 
 import gzip
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -170,6 +170,23 @@ def test_a_late_row_belongs_to_its_own_day_and_one_too_late_to_none(
     assert yesterday == {"yesterday": "2026-01-04"}
     tomorrow = days(rows_of(events, spec(), date(2026, 1, 6)))
     assert tomorrow == {}, "a row is in its file's quarantine and in another day's samples"
+
+
+@pytest.mark.parametrize("late", ["0d", "1h", "1d", "36h", "3d"])
+def test_every_row_of_daily_files_belongs_to_exactly_one_of_all_days(
+    spark: "SparkSession", late: str
+) -> None:
+    product = spec(more=f"late: {late}")
+    around = [str(DAY + timedelta(days=offset)) for offset in range(-9, 10)]
+    rows = [(str(DAY), day, built) for day in (*around, None) for built in around]
+    built = spark.createDataFrame(rows, f"_arrived string, _day string, {FOR} string")
+    taken = built.where(belongs(product.sources["views"])).collect()
+    allowed = -(-product.sources["views"].late // timedelta(days=1))
+    own = {str(DAY - timedelta(days=back)) for back in range(allowed + 1)}
+    assert len(taken) == 20
+    assert {row._day: row[FOR] for row in taken} == {
+        day: day if day in own else str(DAY) for day in {row._day for row in taken}
+    }
 
 
 def test_a_table_with_a_repeated_key_gives_one_row_whatever_its_order(
