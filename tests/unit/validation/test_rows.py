@@ -23,7 +23,7 @@ scenarios: {column: place, values: {feed: [1, 2], deals: deals}, other: OTHER}
 tasks: {click: {label: clicked = 1}}
 features: {numbers: [price]}
 rules:
-  - {id: negative, reject: price < 0}
+  - {id: negative, reject: price < 0.0}
   - {id: no-device, reject: device IS NULL}
 """
 GOOD = {
@@ -99,8 +99,9 @@ def test_a_rule_of_the_spec_rejects_what_is_true_and_not_what_is_null(
         {"view_id": "a", "price": "-1"},
         {"view_id": "b", "price": None},
         {"view_id": "c", "price": "-1", "device": None},
+        {"view_id": "d", "price": "-0.5"},
     ]
-    assert rules(spark, rows) == [["negative"], [], ["negative", "no-device"]]
+    assert rules(spark, rows) == [["negative"], [], ["negative", "no-device"], ["negative"]]
 
 
 def test_outside_every_scenario_a_row_is_broken_or_history_as_the_spec_says(
