@@ -214,12 +214,18 @@ Windows = Annotated[
 """Lengths in whole days before the sample's day, or all of them."""
 
 
+Entities = Annotated[
+    tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...], BeforeValidator(listed)
+]
+"""Columns, or lists of columns that are an entity together."""
+
+
 class Rates(Section):
     """Smoothed rates and counts over whole days before the sample's day."""
 
     of: Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1)]
     """Tasks whose rate is taken."""
-    by: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...]
+    by: Entities
     """Entities: a column, or several columns together."""
     days: Windows = ("all",)
     prior: float = Field(default=20.0, gt=0)
@@ -231,7 +237,7 @@ class Distinct(Section):
 
     of: str
     """The column whose different values are counted, such as the items a person saw."""
-    by: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...]
+    by: Entities
     """Entities: a column, or several columns together."""
     days: Windows = ("all",)
 

@@ -95,6 +95,16 @@ def test_a_dot_leads_into_a_table_of_attributes_or_else_into_the_impressions_own
     assert needed_columns(spec)["views"]["user.place"] == "features.categories"
 
 
+def test_one_entity_may_stand_without_a_list() -> None:
+    listed = parse_spec(
+        SHOP.replace("by: [user_id, [user_id, place]]", "by: [user_id]"), "shop.yaml"
+    )
+    alone = parse_spec(SHOP.replace("by: [user_id, [user_id, place]]", "by: user_id"), "shop.yaml")
+
+    assert alone == listed
+    assert spec_hash(alone) == spec_hash(listed)
+
+
 def test_an_id_is_rare_below_three_and_a_category_below_one() -> None:
     spec = parse_spec(SHOP, "shop.yaml")
 
