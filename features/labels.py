@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from features import cells
 from features.alike import REFUSED
+from features.deliveries import BROKEN
 from features.settle import looked_up
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
@@ -15,6 +16,9 @@ from features.spec.model import Task
 
 ID, SCENARIO = "_id", "_scenario"
 """Columns of an impression: its sample_id and its scenario (null: history only)."""
+
+STREAM, WHY = "_stream", "_why"
+"""Columns of an outcome: the stream it came in, and why it can't be used (null: it can)."""
 
 
 def on_name(column: str) -> str:
@@ -32,23 +36,87 @@ def wide_name(task: str) -> str:
     return f"_said_{task}"
 
 
-def outcomes_of(events: DataFrame, task: Task) -> DataFrame:
-    """Return the events of an outcome stream that count for ``task``.
+def counts_name(task: str) -> str:
+    """Return the column that says whether an event counts for ``task``."""
+    return f"_counts_{task}"
+
+
+def came(events: DataFrame, stream: str, tasks: Mapping[str, Task]) -> DataFrame:
+    """Return what the tasks of an outcome stream want of its events, and why some are lost.
 
     Args:
         events: the stream, as ``features.batch.Batch.spread`` returns it.
-        task: its ``where`` says which events count; those without a key or a time do not, nor do
-            those that the contract of their source refuses.
+        stream: its name.
+        tasks: its tasks; their ``where`` says which events count. Those that the contract of the
+            source refuses do not.
 
     Returns:
-        ``_for``, ``_on_<column>`` (text) for each column of ``task.on``, ``_time``, ``_arrived``.
+        ``_for``, ``_stream``, ``_on_<column>`` (text) for each column that a task joins on,
+        ``_time``, ``_arrived``, ``_counts_<task>``, and ``_why``: the reason for which an event
+        that the file of ``_for`` brought can't be used, else null.
     """
-    good = events.where(F.col(REFUSED).isNull())
-    counted = good.where(F.coalesce(F.expr(task.where), F.lit(False))) if task.where else good
-    keys = [cells.text(cells.raw(column)).alias(on_name(column)) for column in task.on]
-    return counted.select(FOR, *keys, TIME, ARRIVED).dropna(
-        "any", subset=[*map(on_name, task.on), TIME]
+    good = F.col(REFUSED).isNull()
+    counts = {
+        name: good & (F.coalesce(F.expr(task.where), F.lit(False)) if task.where else F.lit(True))
+        for name, task in tasks.items()
+    }
+    columns = dict.fromkeys(column for task in tasks.values() for column in task.on)
+    keys = [cells.text(cells.raw(column)).alias(on_name(column)) for column in columns]
+    chosen = events.select(
+        F.lit(stream).alias(STREAM),
+        *(FOR, DAY, TIME, ARRIVED, REFUSED, BROKEN),
+        *keys,
+        *(column.alias(counts_name(name)) for name, column in counts.items()),
     )
+    mine = F.coalesce(ARRIVED, DAY, FOR) == F.col(FOR)
+    why = F.when(mine, _why(tasks)).alias(WHY)
+    return chosen.select("*", why).drop(DAY, REFUSED, BROKEN)
+
+
+def _why(tasks: Mapping[str, Task]) -> Column:
+    """Return the reason for which an event can't be used for a task that it counts for."""
+    no_time = F.col(TIME).isNull()
+    counts, keyless = F.lit(False), F.lit(False)
+    for name, task in tasks.items():
+        wanted = F.col(counts_name(name))
+        counts = counts | wanted
+        keyless = keyless | (wanted & ~_all_known([on_name(column) for column in task.on]))
+    return F.coalesce(
+        F.col(REFUSED),
+        F.when(F.col(BROKEN).isNotNull() & (no_time | keyless), F.lit("unparseable")),
+        F.when(counts & no_time, F.lit("no-time")),
+        F.when(keyless, F.lit("null-key")),
+    )
+
+
+def outcomes_of(events: DataFrame, name: str, task: Task) -> DataFrame:
+    """Return the events that count for a task; those without a key or a time do not.
+
+    Args:
+        events: as ``came`` returns them, of one stream or several.
+        name: the task's name.
+        task: its key and stream.
+
+    Returns:
+        ``_for``, ``_on_<column>`` for each column of ``task.on``, ``_time``, ``_arrived``.
+    """
+    keys = [on_name(column) for column in task.on]
+    counted = events.where((F.col(STREAM) == task.source) & F.col(counts_name(name)))
+    return counted.select(FOR, *keys, TIME, ARRIVED).dropna("any", subset=[*keys, TIME])
+
+
+def lost(events: DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """Count the events that can't be used: day → stream → reason → events.
+
+    An event counts on the day whose file brought it; without daily files, on the day of its time,
+    and on every day when it has none.
+    """
+    found: dict[str, dict[str, dict[str, int]]] = {}
+    for ds, stream, why, n in (
+        events.dropna(subset=[WHY]).groupBy(FOR, STREAM, WHY).count().collect()
+    ):
+        found.setdefault(ds, {}).setdefault(stream, {})[why] = n
+    return found
 
 
 def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task) -> DataFrame:

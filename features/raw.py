@@ -15,7 +15,7 @@ from features.deliveries import SHARED, Deliveries, delivered
 from features.errors import SourceError
 from features.needs import needed_columns, used_tables
 from features.settle import is_small, settle
-from features.sources import FOR, explained, read_events, read_table
+from features.sources import FOR, explained, read_events, read_table, refused_rows
 from features.spec import Spec
 
 _Key = tuple[str, tuple[Path, ...]]
@@ -64,6 +64,21 @@ class Raw:
             for ds, columns in self._delivered(name, paths, batch).accepted.items()
             if ds in (SHARED, day.isoformat())
         }
+
+    def refused(self, batch: Batch, day: date) -> dict[str, dict[str, int]]:
+        """Return table of attributes → rule → rows of the day's files that its contract refuses."""
+        files = next(found.files for found in batch.days if found.day == day)
+        counted = {
+            name: refused_rows(
+                self.spark,
+                self.spec,
+                name,
+                files[name],
+                self._delivered(name, batch.files[name], batch),
+            )
+            for name in used_tables(self.spec)
+        }
+        return {name: rules for name, rules in counted.items() if rules}
 
     def _delivered(self, name: str, paths: tuple[Path, ...], batch: Batch) -> Deliveries:
         """Return what is agreed of a source's files; looked at once for the days of a batch."""

@@ -102,6 +102,18 @@ def read_table(
     return first.where(F.col("_turn") == 1).drop("_turn", FILE)
 
 
+def refused_rows(
+    spark: SparkSession, spec: Spec, name: str, paths: Iterable[Path], found: Deliveries
+) -> dict[str, int]:
+    """Count the rows of a source that its contract refuses, by rule; reads them only if it may."""
+    wanted = set(paths)
+    parts = [part for part in found.parts if wanted.intersection(part.files)]
+    if not any(part.terms.former or part.terms.refused for part in parts):
+        return {}
+    rules = _read(spark, spec, name, wanted, found).dropna(subset=[REFUSED])
+    return {str(rule): n for rule, n in rules.groupBy(REFUSED).count().collect()}
+
+
 def content_hash(frame: DataFrame) -> Column:
     """Return a 64-bit hash of a row's raw columns; a null is not the same as no column."""
     columns = [name for name in nested.own_columns(frame) if name not in ADDED_COLUMNS]

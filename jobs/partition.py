@@ -1,11 +1,12 @@
 """Building days: raw files to staged samples, quarantine and counts, in one Spark session."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,14 @@ from pyspark.sql import functions as F
 from features import cells, labels, samples, tables
 from features.arrivals import Arrivals, arrivals
 from features.batch import BEFORE, CLOSING, SINCE, Batch
-from features.contract import Columns, Records
+from features.contract import CHANGED, MISSING, Columns, Records
 from features.counts import daily_counts
 from features.digest import EMPTY, digests
-from features.errors import SpecError
+from features.errors import SourceError, SpecError
 from features.fingerprint import counts_fingerprint
 from features.history import as_history, first_needed
 from features.lake import Lake
+from features.needs import streams
 from features.raw import Raw, number_tallies, refuse_wordy
 from features.settle import settle
 from features.sources import (
@@ -43,6 +45,8 @@ from validation import rows
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+log = logging.getLogger(__name__)
 
 LARGE = 500_000
 """Samples a file: at 20,000 a day one file, which Arrow scans faster than many small ones."""
@@ -94,6 +98,8 @@ class Built:
     """Good rows outside every scenario."""
     refused: int
     """Rows in quarantine."""
+    dropped: dict[str, dict[str, int]]
+    """Outcome stream or table → reason → rows of its files that are not used."""
     columns: dict[str, Columns]
     """Source → column → type: what was accepted of the files, as its commit is to say."""
 
@@ -167,14 +173,18 @@ def build(
             checked = near.where(belongs(shop.spec.log))
             censuses = _censuses(shop, batch, checked)
         with watch.step("join"):
-            now, counts = _facts(shop, batch, near)
+            came = _came(shop, batch)
+            now, counts = _facts(shop, batch, near, came)
         with watch.step("features"):
             history = _history(shop, batch, counts)
             days = batch.calendar(shop.spark)
             staged = settle(samples.assemble(now, history, shop.spec, days))
             contents = digests(staged)
         with watch.step("write"):
-            built = [_built(shop, batch, found, censuses, contents) for found in batch.days]
+            dropped = _dropped(shop, batch, came)
+            built = [
+                _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
+            ]
             _write(shop, built, checked, counts, staged, said)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
         return staged, built
@@ -240,9 +250,19 @@ def _censuses(shop: Shop, batch: Batch, checked: DataFrame) -> dict[date, Census
         if not own_rows:
             raise missing_day(shop.raw.events(name, batch), spec, name, day)
         refuse_wordy(name, columns, numbers)
+        _require_accepted(name, day, census)
         _require_scenarios(shop, day, census)
         found[day] = census
     return found
+
+
+def _require_accepted(name: str, day: date, census: Census) -> None:
+    for rule in (MISSING, CHANGED):
+        if census.by_rule.get(rule) == census.total:
+            raise SourceError(
+                f"source '{name}': its contract refuses every row of {day} ({rule}); deliver the "
+                f"file as it was, or set sources.{name}.contract to evolve"
+            )
 
 
 def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
@@ -259,7 +279,9 @@ def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
         )
 
 
-def _facts(shop: Shop, batch: Batch, near: DataFrame) -> tuple[DataFrame, Counts]:
+def _facts(
+    shop: Shop, batch: Batch, near: DataFrame, came: DataFrame | None
+) -> tuple[DataFrame, Counts]:
     """Return the facts as known by each ``_until``, and the counts of the days that want them.
 
     Counts are those of what was known by the end of the day itself, which never changes; a day
@@ -268,7 +290,9 @@ def _facts(shop: Shop, batch: Batch, near: DataFrame) -> tuple[DataFrame, Counts
     spec = shop.spec
     facts = samples.facts(rows.kept(near), spec, shop.raw.tables(batch))
     outcomes = {
-        name: _outcomes(shop, batch, name) for name, task in spec.tasks.items() if task.source
+        name: labels.outcomes_of(came, name, task)
+        for name, task in spec.tasks.items()
+        if task.source and came is not None
     }
     # Of a day whose as_of is its own end, both are the same; else its samples want no day before.
     own = (F.col(DAY) >= F.col(FOR)) | (F.col(UNTIL) == F.col(FOR))
@@ -302,16 +326,45 @@ def _known_then(frame: DataFrame, days: Iterable[date]) -> DataFrame:
     return frame.where(known & F.col(FOR).isin([day.isoformat() for day in days]))
 
 
-def _outcomes(shop: Shop, batch: Batch, name: str) -> DataFrame:
-    """Return a task's outcomes of the days, or of their impressions."""
-    spec, task = shop.spec, shop.spec.tasks[name]
-    stream = str(task.source)
+def _came(shop: Shop, batch: Batch) -> DataFrame | None:
+    """Return the events of all outcome streams near the days; None if the spec has none.
+
+    Computed once: samples and counts use them, and those that can't be used are counted.
+    """
+    found = [_stream(shop, batch, name) for name in streams(shop.spec)[1:]]
+    if not found:
+        return None
+    return settle(reduce(lambda one, two: one.unionByName(two, allowMissingColumns=True), found))
+
+
+def _stream(shop: Shop, batch: Batch, stream: str) -> DataFrame:
+    """Return the events of a stream that belong near the days, or can't be used at all."""
+    spec = shop.spec
     events = shop.raw.events(stream, batch)
-    if task.where:
-        samples.check_condition(events, task.where, f"{shop.spec_file}: tasks.{name}.where")
+    tasks = {name: task for name, task in spec.tasks.items() if task.source == stream}
+    for name, task in tasks.items():
+        if task.where:
+            samples.check_condition(events, task.where, f"{shop.spec_file}: tasks.{name}.where")
     happened = cells.day_of(F.col(TIME), spec.timezone)
-    near = batch.spread(events, stream, happened.between(F.col(SINCE), F.col(CLOSING)))
-    return labels.outcomes_of(near, task)
+    lost = F.col(TIME).isNull() & (F.coalesce(ARRIVED, FOR) == F.col(FOR))
+    wanted = happened.between(F.col(SINCE), F.col(CLOSING)) | lost
+    return labels.came(batch.spread(events, stream, wanted), stream, tasks)
+
+
+def _dropped(
+    shop: Shop, batch: Batch, came: DataFrame | None
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Count what can't be used of outcome streams and tables: day → source → reason → rows."""
+    found = labels.lost(came) if came is not None else {}
+    for day in batch.dates:
+        refused = shop.raw.refused(batch, day)
+        if refused:
+            found.setdefault(day.isoformat(), {}).update(refused)
+    for ds, sources in found.items():
+        for name, reasons in sources.items():
+            said = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
+            log.warning("%s %s: rows of %s are not used: %s", shop.spec.product, ds, name, said)
+    return found
 
 
 def _history(shop: Shop, batch: Batch, counts: Counts) -> DataFrame:
@@ -335,6 +388,7 @@ def _built(
     found: Arrivals,
     censuses: Mapping[date, Census],
     contents: Mapping[str, tuple[int, str]],
+    dropped: Mapping[str, dict[str, dict[str, int]]],
 ) -> Built:
     census = censuses[found.day]
     rows_in, content = contents.get(found.day.isoformat(), EMPTY)
@@ -346,6 +400,7 @@ def _built(
         input=census.total,
         history=census.history,
         refused=census.refused,
+        dropped=dropped.get(found.day.isoformat(), {}),
         columns=shop.raw.accepted(batch, found.day),
     )
 

@@ -51,6 +51,7 @@ def counted(built: "Built") -> Result:
         "history": built.history,
         "refused": built.refused,
         "quarantined": built.quarantined,
+        "dropped": built.dropped,
     }
 
 
