@@ -74,6 +74,7 @@ def _quarantine() -> Schema:
             Field("sample_id", _STRING),
             Field("rules", _STRINGS),
             *(Field(name, _STRING) for name in ("row", "source_file", "as_of", "run_id")),
+            Field("line", _LONG),
         ]
     )
 

@@ -21,15 +21,15 @@ from features.settle import gather
 from features.spec import Spec
 from features.spec.model import Source
 
-DAY, TIME, FILE, ARRIVED = "_day", "_time", "_file", "_arrived"
+DAY, TIME, FILE, ROW, ARRIVED = "_day", "_time", "_file", "_row", "_arrived"
 """Columns that reading adds, with ``_broken``, ``_refused`` and ``_was``: day of the event, its
-instant, its file, day of the file."""
+instant, its file and its row in that (from 0, of Parquet alone), day of the file."""
 
 FOR, UNTIL = "_for", "_until"
 """Columns of an event among days that are built: the day that this copy of it is for, and the last
 day whose arrivals count for that."""
 
-READ_COLUMNS = (DAY, TIME, FILE, ARRIVED, BROKEN, REFUSED, WAS)
+READ_COLUMNS = (DAY, TIME, FILE, ROW, ARRIVED, BROKEN, REFUSED, WAS)
 
 ADDED_COLUMNS = (*READ_COLUMNS, FOR, UNTIL)
 """Columns that are not the raw row's own."""
@@ -95,7 +95,7 @@ def read_table(
     """
     source = spec.sources[name]
     whole = _read(spark, spec, name, paths, found)
-    frame = whole.where(F.col(REFUSED).isNull()).drop("_path", BROKEN, REFUSED, WAS)
+    frame = whole.where(F.col(REFUSED).isNull()).drop("_path", ROW, BROKEN, REFUSED, WAS)
     key = cells.text(cells.raw(str(source.key)))
     order = Window.partitionBy(key).orderBy(FILE, content_hash(frame))
     first = frame.where(key.isNotNull()).withColumn("_turn", F.row_number().over(order))
@@ -189,17 +189,19 @@ def _read(
         files = [path for path in part.files if path in wanted]
         if files:
             opened = nested.lift(open_part(spark, kind, part.header, files), use.needed)
-            frames.append((part, gather(_located(opened))))
+            frames.append((part, gather(_located(opened, kind))))
     whole = put_together(frames, found.parts, spec, use)
     _refuse_namesakes(spec, name, wanted[0], nested.nested_columns(whole))
     return whole
 
 
-def _located(frame: DataFrame) -> DataFrame:
+def _located(frame: DataFrame, kind: str) -> DataFrame:
+    row = F.col("_metadata.row_index") if kind == "parquet" else F.lit(None).cast("bigint")
     found = frame.select(
         "*",
         F.col("_metadata.file_name").alias(FILE),
         F.col("_metadata.file_path").alias("_path"),
+        row.alias(ROW),
     )
     if BROKEN in found.columns:
         return found

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from features import cells, labels, samples, tables
+from features import cells, labels, lines, samples, tables
 from features.arrivals import Arrivals, arrivals
 from features.batch import BEFORE, CLOSING, SINCE, Batch
 from features.contract import CHANGED, MISSING, Columns, Records
@@ -185,7 +185,8 @@ def build(
             built = [
                 _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
             ]
-            _write(shop, built, checked, counts, staged, said)
+            broken = _refused(shop, batch, checked, built)
+            _write(shop, built, broken, counts, staged, said)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
         return staged, built
 
@@ -405,10 +406,21 @@ def _built(
     )
 
 
+def _refused(shop: Shop, batch: Batch, checked: DataFrame, built: Sequence[Built]) -> DataFrame:
+    """Return the broken rows; those of text files with their lines, unless they are too many."""
+    broken = rows.quarantine(checked, shop.run_id)
+    many = sum(one.refused for one in built)
+    if shop.spec.log.kind == "parquet" or not 0 < many <= lines.LIMIT:
+        return broken
+    paths = batch.files[shop.spec.impression.source]
+    placed = lines.with_lines(broken.toArrow(), paths, rows.raw_columns(checked))
+    return shop.spark.createDataFrame(placed)
+
+
 def _write(
     shop: Shop,
     built: Sequence[Built],
-    checked: DataFrame,
+    broken: DataFrame,
     counts: Counts,
     staged: DataFrame,
     said: Mapping[date, Mapping[str, Any]],
@@ -425,7 +437,6 @@ def _write(
         for one in built
     }
     files = files_for(max(one.rows for one in built))
-    broken = rows.quarantine(checked, shop.run_id)
     with ThreadPoolExecutor(max_workers=3) as pool:
         writing = [
             pool.submit(tables.replace_days, staged, shop.lake, "staged", notes, files),

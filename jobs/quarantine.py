@@ -32,7 +32,7 @@ def show(*, spec: Spec, lake: Lake, day: date, rule: str | None = None) -> Resul
 
     Returns:
         ``rows``, ``rules`` (rule → rows; a row may break several) and ``examples`` (rule → the
-        first rows as they were delivered, with file and rules).
+        first rows as they were delivered, with file, line (of Parquet: row; from 1) and rules).
 
     Raises:
         LakeError: when the day was never built.
@@ -121,4 +121,4 @@ def _by_rule(refused: list[Result]) -> dict[str, int]:
 
 
 def _example(row: Result) -> Result:
-    return {key: row[key] for key in ("sample_id", "rules", "row", "source_file")}
+    return {key: row[key] for key in ("sample_id", "rules", "row", "source_file", "line")}

@@ -16,6 +16,7 @@ from features.sources import (
     DAY,
     FILE,
     FOR,
+    ROW,
     TIME,
     UNTIL,
     content_hash,
@@ -77,9 +78,17 @@ def kept(checked: DataFrame) -> DataFrame:
     return checked.where(F.size(RULES) == 0)
 
 
+def raw_columns(checked: DataFrame) -> list[str]:
+    """Return the columns of the raw row."""
+    return [name for name in own_columns(checked) if name not in _INTERNAL]
+
+
 def quarantine(checked: DataFrame, run_id: str) -> DataFrame:
-    """Return the broken rows in the columns of the table ``quarantine``."""
-    raw = [cells.raw(name) for name in own_columns(checked) if name not in _INTERNAL]
+    """Return the broken rows in the columns of the table ``quarantine``.
+
+    ``line`` is the row's number in a Parquet file, from 1; null in text (see ``features.lines``).
+    """
+    raw = [cells.raw(name) for name in raw_columns(checked)]
     line = F.col(BROKEN)
     row = F.when(line.isNull(), F.coalesce(WAS, F.to_json(F.struct(*raw)))).otherwise(
         F.to_json(F.struct(line.alias("line")))
@@ -92,6 +101,7 @@ def quarantine(checked: DataFrame, run_id: str) -> DataFrame:
         F.col(FILE).alias("source_file"),
         F.col(UNTIL).alias("as_of"),
         F.lit(run_id).alias("run_id"),
+        (F.col(ROW) + 1).cast("bigint").alias("line"),
     )
 
 

@@ -116,8 +116,8 @@ def test_parquet_timestamps_in_nanoseconds_are_read(spark: "SparkSession", tmp_p
     }
     pq.write_table(pa.table(rows), path, version="2.6")
     events = read_events(spark, spec("v/{ds}.parquet"), "views", [path])
-    [row] = events.selectExpr("unix_millis(_time) AS ms", "_day").collect()
-    assert (row.ms, row._day) == (NOON, "2026-01-05")
+    [row] = events.selectExpr("unix_millis(_time) AS ms", "_day", "_row").collect()
+    assert (row.ms, row._day, row._row) == (NOON, "2026-01-05", 0)
 
 
 @pytest.mark.parametrize(

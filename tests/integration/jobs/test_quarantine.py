@@ -34,7 +34,9 @@ def test_show_counts_refused_rows_by_rule_and_prints_them_as_they_came(shop: Sho
     }
     (row,) = shown["examples"]["negative-price"]
     assert '"price":"-1"' in row["row"]
-    assert row["source_file"] == "2026-01-01.csv"
+    assert (row["source_file"], row["line"]) == ("2026-01-01.csv", 34)
+    (repeat,) = shown["examples"]["duplicate-row"]
+    assert repeat["line"] == 32, "the repeat, not the row that stays in line 2"
     only = quarantine.show(spec=shop.spec, lake=shop.lake, day=FIRST, rule="null-key")
     assert (only["rows"], list(only["examples"])) == (1, ["null-key"])
 

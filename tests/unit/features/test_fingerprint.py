@@ -41,6 +41,18 @@ def test_it_follows_the_spec_but_not_its_training_and_gate(folder: Path) -> None
     assert of(folder, other) != of(folder, spec)
 
 
+def test_a_contract_shows_in_it_where_published_days_would_differ(folder: Path) -> None:
+    plain = parse_spec(TEXT, "shop.yaml")
+    found = {
+        answer: of(
+            folder, parse_spec(TEXT.replace("late: 1d", f"late: 1d, contract: {answer}"), "s.yaml")
+        )
+        for answer in ("evolve", "freeze", "discard", "{new_column: discard}")
+    }
+    assert found["evolve"] == found["freeze"] == of(folder, plain)
+    assert len(set(found.values())) == 3
+
+
 def test_it_follows_earlier_counts_and_not_the_day_s_own_or_later_ones(folder: Path) -> None:
     spec = parse_spec(TEXT, "shop.yaml")
     later = {**COUNTS, "2026-01-02": {"fingerprint": "b"}, "2026-01-03": {"fingerprint": "x"}}

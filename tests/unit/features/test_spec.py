@@ -30,6 +30,11 @@ features:
 """
 
 BROKEN = [
+    (
+        "time: {column: at}, late: 36h}",
+        "time: {column: at}, contract: drop}",
+        "sources.orders.contract.new_column: must be one of 'evolve', 'discard' or 'freeze'",
+    ),
     ("product: shop", "product: Shop", "product: 'Shop' is not a name"),
     ("product: shop", "prodct: shop", "prodct: unknown key"),
     ("product: shop\n", "", "product: is required"),

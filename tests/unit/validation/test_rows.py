@@ -36,6 +36,7 @@ GOOD = {
     "_day": "2026-01-05",
     "_arrived": "2026-01-05",
     "_file": "2026-01-05.csv",
+    "_row": "6",
     "_broken": None,
     "_refused": None,
     "_was": None,
@@ -178,6 +179,7 @@ def test_quarantine_keeps_the_raw_row_and_where_it_came_from(spark: "SparkSessio
         "2026-01-05.csv",
         "run-7",
     )
+    assert rows["v1"].line == 7
 
 
 def test_every_built_in_rule_is_explained() -> None:
