@@ -1,0 +1,124 @@
+"""The sample factory itself, timed from inside its Spark session."""
+
+import os
+import time
+from collections.abc import Callable
+from datetime import date
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from features.spec import load_spec
+from jobs import samples
+from jobs.bench.agree import facts_of
+from jobs.bench.request import Request
+from jobs.home import Home
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+PRODUCT = "bazaar"
+
+Result = dict[str, Any]
+
+
+def build_days(request: Request) -> Result:
+    """Time the build of a day, its audit, and one aggregate pass over what was staged.
+
+    Returns:
+        ``start`` (seconds until Spark was there), ``seconds`` of each build, ``steps`` of the last,
+        ``audit`` and ``pass`` (medians, seconds) and the ``facts`` of what was written.
+    """
+    places = _places(request, "lake")
+    *before, day = request.days
+    started = time.perf_counter()
+    spark_steps = [samples.build(**places, day=earlier)["steps"]["spark"] for earlier in before]
+    start = spark_steps[0] if spark_steps else 0.0
+    seconds, steps = [], {}
+    for _ in range(request.repeats):
+        started = time.perf_counter()
+        steps = samples.build(**places, day=day)["steps"]
+        seconds.append(time.perf_counter() - started)
+    tables = {"samples": "staged", "counts": "counts", "quarantine": "quarantine"}
+    files = {
+        name: places["lake"].files(table, str(day), str(day)) for name, table in tables.items()
+    }
+    audits = [_audit_and_pass(places, day) for _ in range(request.repeats + 1)][1:]
+    return {
+        "start": start,
+        "seconds": seconds,
+        "steps": steps,
+        "audit": median(audit for audit, _ in audits),
+        "pass": median(one for _, one in audits),
+        "facts": facts_of(files),
+    }
+
+
+def nights(request: Request) -> Result:
+    """Time an early night and a late one, each in a history that ends with it, in turns.
+
+    Returns:
+        ``early`` and ``late``: medians, seconds.
+    """
+    first, *ends = request.days
+    histories = {end: _places(request, f"until-{end}") for end in ends}
+    for end, places in histories.items():
+        # As of its own end, as a night left it: a day that knows its outcomes reads more files.
+        samples.run(**places, first=first, last=end, as_of=first)
+    spent: dict[date, list[float]] = {end: [] for end in ends}
+    for turn in range(request.repeats + 1):
+        for end, places in histories.items():
+            seconds = _timed(lambda at=end, of=places: _night(of, at))
+            if turn:  # the first of each warms up
+                spent[end].append(seconds)
+    early, late = (median(spent[end]) for end in ends)
+    return {"early": early, "late": late, "spent": list(spent.values())}
+
+
+def _night(places: Result, day: date) -> None:
+    samples.run(**places, first=day, last=day, force=True)
+
+
+def _timed(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _places(request: Request, name: str) -> Result:
+    """Return where the jobs of samples work, each history in a home of its own."""
+    os.environ["AUTOIFS_SPARK_MASTER"] = f"local[{request.cores}]"
+    home = Home(root=request.out / name, cache=request.cache)
+    return {
+        "spec": load_spec(PRODUCT),
+        "spec_file_name": f"{PRODUCT}.yaml",
+        "lake": home.lake(PRODUCT),
+        "home": home,
+        "source": request.raw,
+    }
+
+
+def _audit_and_pass(places: Result, day: date) -> tuple[float, float]:
+    """Return the seconds of an audit of what is staged, and of one look at each of its cells."""
+    from features import tables
+    from features.session import spark_session
+
+    home = places["home"]
+    audit = _timed(lambda: samples.audit(**places, day=day))
+    spark = spark_session(home.cache, home.root)
+    staged = tables.read(spark, places["lake"], "staged", str(day), str(day))
+    return audit, _timed(lambda: profile(staged).collect())
+
+
+def profile(frame: "DataFrame") -> "DataFrame":
+    """Return one aggregate pass: of each scenario and column, how many cells hold something.
+
+    Numbers are summed and their bounds taken beside; that is what looking at a cell costs least.
+    """
+    sums = []
+    for field in frame.schema.fields:
+        sums.append(f"count(`{field.name}`)")
+        if field.dataType.typeName() == "double":
+            sums += [f"{function}(`{field.name}`)" for function in ("sum", "min", "max")]
+    from pyspark.sql import functions as F
+
+    return frame.groupBy("scenario").agg(*map(F.expr, sums))

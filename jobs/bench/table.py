@@ -1,0 +1,64 @@
+"""What was measured, as tables: on the terminal, and in Markdown for a README."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+from jobs.bench.goals import GIB, best
+from jobs.console import STDERR
+
+Result = Mapping[str, Any]
+Rows = Sequence[Sequence[str]]
+
+_BUILD = ("impressions", "engine", "seconds", "÷ DuckDB", "peak GiB", "start, s")
+_GOALS = ("what", "figure", "goal", "met")
+_NAMES = {"autoifs": "autoifs", "duckdb": "DuckDB", "polars": "Polars"}
+
+
+def show(found: Result) -> None:
+    """Print what was measured on stderr."""
+    for title, head, rows in _tables(found):
+        table = Table(*head, title=title)
+        for row in rows:
+            table.add_row(*row)
+        STDERR.print(table)
+
+
+def markdown(found: Result) -> str:
+    """Return what was measured as Markdown tables."""
+    parts = []
+    for _, head, rows in _tables(found):
+        lines = [head, ["---"] * len(head), *rows]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts)
+
+
+def _tables(found: Result) -> list[tuple[str, Sequence[str], Rows]]:
+    builds = [row for build in found.get("build", []) for row in _build_rows(build)]
+    goals = [_goal_row(goal) for goal in found["goals"]]
+    tables = [
+        (f"one day of samples, {found['cores']} cores", _BUILD, builds),
+        ("goals", _GOALS, goals),
+    ]
+    return [table for table in tables if table[2]]
+
+
+def _build_rows(build: Result) -> Rows:
+    engines = build["engines"]
+    return [
+        [
+            f"{build['rows']:,}",
+            _NAMES[name],
+            f"{best(one):.1f}",
+            f"{best(one) / best(engines['duckdb']):.2f}",
+            f"{one['peak_bytes'] / GIB:.1f}",
+            f"{one['start']:.1f}",
+        ]
+        for name, one in engines.items()
+    ]
+
+
+def _goal_row(goal: Result) -> list[str]:
+    figure, limit = (f"{goal[name]:.2f}{goal['unit']}" for name in ("figure", "limit"))
+    return [goal["what"], figure, f"≤ {limit}", "yes" if goal["met"] else "no"]

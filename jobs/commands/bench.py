@@ -1,0 +1,57 @@
+"""``autoifs bench samples``: the sample factory beside other engines, and beside itself."""
+
+from typing import Annotated
+
+import typer
+
+from features.errors import UserError
+from jobs.commands.door import Debug, HomeFolder, Result, perform
+
+app = typer.Typer(no_args_is_help=True, help="Measure what this product costs.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``samples`` a word of its own while it is the only command."""
+
+
+@app.command("samples")
+def bench_samples(
+    only: Annotated[
+        str, typer.Option(help="Parts to measure, separated by commas.")
+    ] = "build,night,audit,backfill",
+    sizes: Annotated[
+        str, typer.Option(help="Impressions a day at which engines are compared.")
+    ] = "100000,1000000,10000000",
+    cores: Annotated[int, typer.Option(min=1, help="Cores that each engine may use.")] = 2,
+    repeats: Annotated[int, typer.Option(min=1, help="How often to do what is timed.")] = 3,
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Time a day's samples against DuckDB and Polars, late nights, audits and backfills."""
+
+    def work() -> Result:
+        from jobs.bench.measure import bench
+        from jobs.home import open_home
+
+        return bench(
+            home=open_home(home),
+            parts=only.split(","),
+            sizes=_numbers(sizes),
+            cores=cores,
+            repeats=repeats,
+        )
+
+    perform("bench samples", debug, work)
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of a list such as ``1000,100_000``.
+
+    Raises:
+        UserError: when one is none.
+    """
+    try:
+        return [int(word) for word in text.split(",")]
+    except ValueError:
+        raise UserError(f"--sizes {text}: write numbers such as 100000,1000000") from None
