@@ -25,13 +25,13 @@ CREATE TEMP TABLE impressions AS
 WITH raw AS (
     SELECT * EXCLUDE (event_time), row_number() OVER () AS number,
         make_timestamp(event_time * 1000) AS shown_at,
-        regexp_extract(filename, '(\\d{{4}}-\\d{{2}}-\\d{{2}})\\.parquet$', 1) AS arrived
+        regexp_extract(filename, '(\\d{{4}}-\\d{{2}}-\\d{{2}})\\.parquet$', 1)::DATE AS arrived
     FROM read_parquet({impressions}, filename = true)
 ), dated AS (
-    SELECT *, coalesce(strftime(shown_at, '%Y-%m-%d'), arrived) AS day FROM raw
+    SELECT *, coalesce(shown_at::DATE, arrived) AS day FROM raw
 ), judged AS (
     SELECT *,
-        day < strftime(arrived::DATE - 1, '%Y-%m-%d') OR day > arrived AS stray,
+        day < arrived - 1 OR day > arrived AS stray,
         impression_id IS NULL OR user_id IS NULL OR shown_at IS NULL OR device IS NULL
             OR coalesce(place NOT IN {places}, true) OR coalesce(position < 0, false) AS broken
     FROM dated
@@ -73,7 +73,7 @@ WITH clicked AS (
     FROM clicks c JOIN impressions i USING (impression_id)
     WHERE NOT i.refused AND c.happened_at >= i.shown_at
         AND c.happened_at < i.shown_at + INTERVAL 1 HOUR
-        AND strftime(c.happened_at, '%Y-%m-%d') BETWEEN '{since}' AND '{day}'
+        AND c.happened_at::DATE BETWEEN '{since}' AND '{day}'
     GROUP BY ALL
 ), latest AS (
     SELECT p.number, any_value(p.happened_at) AS happened_at,
@@ -82,7 +82,7 @@ WITH clicked AS (
     FROM purchases p JOIN impressions i USING (user_id, item_id)
     WHERE NOT i.refused AND p.happened_at >= i.shown_at
         AND p.happened_at < i.shown_at + INTERVAL 3 DAY
-        AND strftime(p.happened_at, '%Y-%m-%d') BETWEEN '{since}' AND '{day}'
+        AND p.happened_at::DATE BETWEEN '{since}' AND '{day}'
     GROUP BY p.number
 ), bought AS (
     SELECT shown.day AS day, shown.impression_id AS impression_id, min(happened_at) AS purchase
@@ -106,10 +106,10 @@ SELECT user_id, item_id, category, seller_id, place, 1 AS n, shown_at AS last,
 FROM facts WHERE day = '{day}'
 UNION ALL
 SELECT user_id, item_id, category, seller_id, place, 0, NULL, 1, 0, 0
-FROM facts WHERE strftime(click, '%Y-%m-%d') = '{day}'
+FROM facts WHERE click::DATE = '{day}'
 UNION ALL
 SELECT user_id, item_id, category, seller_id, place, 0, NULL, 0, 0, 1
-FROM facts WHERE strftime(purchase, '%Y-%m-%d') = '{day}';
+FROM facts WHERE purchase::DATE = '{day}';
 COPY ({counts}) TO '{out}/counts/{day}.parquet' (FORMAT parquet)
 """
 
@@ -128,13 +128,13 @@ FROM read_parquet('{out}/counts/*.parquet') WHERE ds < '{day}' GROUP BY entity, 
 
 _SAMPLES = """
 COPY (
-    SELECT day AS ds, impression_id AS sample_id, place AS scenario, user_id AS user,
+    SELECT day::VARCHAR AS ds, impression_id AS sample_id, place AS scenario, user_id AS user,
         shown_at AS event_time, {labels},
         user_id AS c_user_id, item_id AS c_item_id, place AS c_place, device AS c_device,
         segment AS c_users_segment, category AS c_items_category, tags AS m_items_tags,
         age AS n_users_age, price AS n_items_price, position::DOUBLE AS n_position,
         {rates},
-        arrived || '.parquet' AS source_file, '{day}' AS as_of
+        arrived::VARCHAR || '.parquet' AS source_file, '{day}' AS as_of
     FROM facts {joins}
     WHERE day = '{day}'
 ) TO '{out}/samples.parquet' (FORMAT parquet);
@@ -204,9 +204,7 @@ def _sums(day: date) -> str:
 
 def _labels(day: date) -> str:
     """Return label, maturity and time of each task."""
-    closed = (
-        "strftime(shown_at + INTERVAL {window} - INTERVAL 1 MICROSECOND, '%Y-%m-%d') <= '{day}'"
-    )
+    closed = "shown_at + INTERVAL {window} <= DATE '{day}' + INTERVAL 1 DAY"
     like = f"place IN {LIKED_IN} AND liked IS NOT NULL"
     tasks = {
         "click": (closed.format(window="1 HOUR", day=day), "click IS NOT NULL", "click"),

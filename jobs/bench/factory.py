@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from datetime import date
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,6 @@ def build_days(request: Request) -> Result:
     """
     places = _places(request, "lake")
     *before, day = request.days
-    started = time.perf_counter()
     spark_steps = [samples.build(**places, day=earlier)["steps"]["spark"] for earlier in before]
     start = spark_steps[0] if spark_steps else 0.0
     seconds, steps = [], {}
@@ -67,7 +67,7 @@ def nights(request: Request) -> Result:
     spent: dict[date, list[float]] = {end: [] for end in ends}
     for turn in range(request.repeats + 1):
         for end, places in histories.items():
-            seconds = _timed(lambda at=end, of=places: _night(of, at))
+            seconds = _timed(partial(_night, places, end))
             if turn:  # the first of each warms up
                 spent[end].append(seconds)
     early, late = (median(spent[end]) for end in ends)
@@ -114,11 +114,11 @@ def profile(frame: "DataFrame") -> "DataFrame":
 
     Numbers are summed and their bounds taken beside; that is what looking at a cell costs least.
     """
+    from pyspark.sql import functions as F
+
     sums = []
     for field in frame.schema.fields:
         sums.append(f"count(`{field.name}`)")
         if field.dataType.typeName() == "double":
             sums += [f"{function}(`{field.name}`)" for function in ("sum", "min", "max")]
-    from pyspark.sql import functions as F
-
     return frame.groupBy("scenario").agg(*map(F.expr, sums))

@@ -209,7 +209,7 @@ def _labels(day: date) -> dict[str, pl.Expr]:
         "like": (pl.col("place").is_in(LIKED_IN) & pl.col("liked").is_not_null(), "shown_at"),
         "purchase": (_day(shown + _PURCHASE - _MICROSECOND) <= str(day), "purchase"),
     }
-    found = {}
+    found: dict[str, pl.Expr] = {}
     for name, (mature, time) in tasks.items():
         value = pl.col("liked") if name == "like" else pl.col(name).is_not_null()
         found[f"label_{name}"] = pl.when(mature).then(value)
@@ -224,7 +224,7 @@ def _rates(overall: Sequence[Mapping[str, Any]]) -> dict[str, pl.Expr]:
     Args:
         overall: the sums over all facts before the day; none on the first day.
     """
-    found = {}
+    found: dict[str, pl.Expr] = {}
     for entity, window in RATED:
         place = ENTITIES.index(entity)
         count, rates = rate_columns(entity, window)

@@ -37,7 +37,7 @@ def markdown(found: Result) -> str:
 def _tables(found: Result) -> list[tuple[str, Sequence[str], Rows]]:
     builds = [row for build in found.get("build", []) for row in _build_rows(build)]
     goals = [_goal_row(goal) for goal in found["goals"]]
-    tables = [
+    tables: list[tuple[str, Sequence[str], Rows]] = [
         (f"one day of samples, {found['cores']} cores", _BUILD, builds),
         ("goals", _GOALS, goals),
     ]
