@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from functools import partial, reduce
 
 from pyspark.sql import Column, DataFrame, Window, WindowSpec
 from pyspark.sql import functions as F
@@ -9,7 +10,7 @@ from pyspark.sql import functions as F
 from features import cells
 from features.alike import REFUSED
 from features.deliveries import BROKEN
-from features.settle import looked_up
+from features.settle import is_small, settle
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
 from features.spec.model import Task
@@ -19,6 +20,13 @@ ID, SCENARIO = "_id", "_scenario"
 
 STREAM, WHY = "_stream", "_why"
 """Columns of an outcome: the stream it came in, and why it can't be used (null: it can)."""
+
+_IMPRESSION = [FOR, DAY, ID]
+"""What names an impression among those of several days that are built together."""
+
+_CODE = "_code"
+MANY = 5_000_000
+"""Keys, as numbers, of which every core can hold a list of its own."""
 
 
 def on_name(column: str) -> str:
@@ -172,18 +180,48 @@ def attribute_all(
     Args:
         impressions: one row per ``_for``, ``_day`` and ``_id``; columns that attribution does not
             need are not dragged through its sorts.
-        outcomes: task → what ``outcomes_of`` returns.
+        outcomes: task → what ``outcomes_of`` returns, of events that are held already.
         spec: declares the tasks.
     """
     if not outcomes:
         return impressions
     needed = dict.fromkeys(on_name(column) for name in outcomes for column in spec.tasks[name].on)
     slim = impressions.select(FOR, DAY, ID, TIME, *needed)
+    small = is_small(impressions.sparkSession)
+    followed = (_followed if small else _followed_apart)(slim, outcomes, spec)
+    # Outcomes are fewer than impressions: these need not be sorted to meet them.
+    return impressions.join(followed.hint("shuffle_hash"), _IMPRESSION, "left")
+
+
+def _followed(slim: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec) -> DataFrame:
+    """Return the impressions that have an outcome: their key and ``_first_<task>``."""
     for name, events in outcomes.items():
         slim = attribute(slim, events, name, spec.tasks[name])
     firsts = [outcome_name(name) for name in outcomes]
-    followed = slim.select(FOR, DAY, ID, *firsts).dropna("all", subset=firsts)
-    return impressions.join(looked_up(followed), [FOR, DAY, ID], "left")
+    return slim.select(*_IMPRESSION, *firsts).dropna("all", subset=firsts)
+
+
+def _followed_apart(slim: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec) -> DataFrame:
+    """Do as ``_followed``, but walk only the keys that have outcomes: few of a large day."""
+    parts = []
+    for name, events in outcomes.items():
+        task = spec.tasks[name]
+        keys = [on_name(column) for column in task.on]
+        near = slim.select(*dict.fromkeys([*_IMPRESSION, TIME, *keys]))
+        found = attribute(_with_outcomes(near, events, [FOR, *keys]), events, name, task)
+        parts.append(found.select(*_IMPRESSION, outcome_name(name)).dropna())
+    both = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
+    firsts = [F.max(outcome_name(name)).alias(outcome_name(name)) for name in outcomes]
+    return both.groupBy(*_IMPRESSION).agg(*firsts)
+
+
+def _with_outcomes(impressions: DataFrame, outcomes: DataFrame, keys: list[str]) -> DataFrame:
+    """Keep the impressions whose key has an outcome, and a few that share a number with one."""
+    codes = settle(outcomes.select(F.xxhash64(*keys).alias(_CODE)).distinct())
+    if codes.count() > MANY:
+        return impressions
+    coded = impressions.withColumn(_CODE, F.xxhash64(*keys))
+    return coded.join(F.broadcast(codes), _CODE, "left_semi").drop(_CODE)
 
 
 def by_key(*columns: str) -> WindowSpec:

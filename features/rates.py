@@ -1,17 +1,17 @@
 """Point-in-time features from the counts of earlier days: rates, counts, recency, variety."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.batch import START
 from features.cells import named
-from features.counts import OVERALL, entity_keys, multi_columns
-from features.explode import explode_keys
+from features.counts import OVERALL, column_name, entity_keys, multi_columns
+from features.explode import SEPARATOR, explode_keys
 from features.history import before_each, in_window
-from features.settle import gather, looked_up
+from features.settle import gather, is_small, looked_up, settle
 from features.sources import FOR
 from features.spec import Entity, Spec
 from features.spec.layout import (
@@ -37,6 +37,10 @@ RATE, RECENCY = "rate", "recency"
 FINE = 2.0**40
 """Rates are added up as whole multiples of 1 / FINE: a sum of fractions would depend on the order
 of the rows, and with it the content hash."""
+
+
+SHARED = 2_000_000
+"""Keys of an entity up to which their history is given to every core instead of sorted."""
 
 
 def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
@@ -66,25 +70,87 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
     """
     if not spec.subjects:
         return samples
-    keys = gather(explode_keys(samples, SAMPLE, entity_keys(spec, spec.subjects), *KEY))
+    # Only what many samples share is worth a join of its own; small days do with one for all.
+    direct = [] if is_small(samples.sparkSession) else plain_subjects(spec)
+    rest = [entity for entity in spec.subjects if entity not in direct]
+    known = samples
+    if rest:
+        known = _collected(known, counts, spec, days, rest)
+    if direct:
+        known = _beside(known, counts, spec, days, direct)
+    return known.selectExpr(*samples.columns, *named(_columns(spec, direct)))
+
+
+def plain_subjects(spec: Spec) -> list[Entity]:
+    """Return the entities of which a sample has one key at most, and nobody asks whom they met."""
+    several = multi_columns(spec)
+    meeting = {entity for entity, _ in spec.features.meetings}
+    return [
+        entity for entity in spec.subjects if several.isdisjoint(entity) and entity not in meeting
+    ]
+
+
+def _collected(
+    samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame, entities: list[Entity]
+) -> DataFrame:
+    """Add ``KNOWN`` to samples: one join brings what is known of all keys of all entities."""
+    keys = gather(explode_keys(samples, SAMPLE, entity_keys(spec, entities), *KEY))
     # Only keys of the samples are summed: the history holds ten times as many.
-    history = _history(counts.join(looked_up(keys), KEY, "left_semi"), spec, days)
-    overall = _history(counts.where(F.col("entity") == OVERALL[0]), spec, days)
-    rated = history.join(F.broadcast(_priors(overall, spec)), FOR, "left")
-    parts = _parts(spec)
-    rated = rated.selectExpr(FOR, *KEY, *named(parts))
+    mine = counts.join(looked_up(keys), KEY, "left_semi")
+    rated = _rated(_history(mine, spec, days), counts, spec, days)
     # Collected to one row per sample before the columns are made: three times as quick, measured,
     # as one conditional aggregate a column.
     of_keys = keys.join(looked_up(rated), [FOR, *KEY], "left")
     for known in _met(counts, keys, spec, days):
         of_keys = of_keys.join(looked_up(known), [FOR, *KEY], "left")
     of_entity = _over_keys(of_keys, spec)
-    values = ", ".join(f"`{part}`" for part in [*parts, *varieties(spec), *sequences(spec)])
+    parts = [*_parts(spec), *varieties(spec), *sequences(spec)]
+    values = ", ".join(f"`{part}`" for part in parts)
     facts = of_entity.groupBy(SAMPLE).agg(
         F.expr(f"map_from_entries(collect_list(struct(entity, struct({values}))))").alias(KNOWN)
     )
-    known = samples.join(looked_up(facts), SAMPLE, "left")
-    return known.selectExpr(*samples.columns, *named(_columns(spec)))
+    return samples.join(looked_up(facts), SAMPLE, "left")
+
+
+def _beside(
+    samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame, entities: list[Entity]
+) -> DataFrame:
+    """Add a struct an entity to samples: what is known of its key, by a join of its own.
+
+    A large day has ten times as many samples as most entities have keys. So the keys' history is
+    brought to the samples, which stay where they are, instead of seven rows a sample to it.
+    """
+    names = [entity_name(entity) for entity in entities]
+    of_entities = counts.where(F.col("entity").isin(names))
+    rated = settle(_rated(_history(of_entities, spec, days), counts, spec, days))
+    sizes = {row["entity"]: row["count"] for row in rated.groupBy("entity").count().collect()}
+    for entity, name in zip(entities, names, strict=True):
+        parts = ", ".join(f"`{part}`" for part in _parts_of(spec, entity))
+        side = rated.where(F.col("entity") == name).selectExpr(
+            f"{FOR} AS _day_of", "key AS _key_of", f"struct({parts}) AS `{_struct(entity)}`"
+        )
+        if sizes.get(name, 0) <= SHARED:
+            side = F.broadcast(side)
+        parted = (F.col(column_name(column)).cast("string") for column in entity)
+        key = F.concat(*_between(parted))  # null where a part is: such a sample has no such key
+        same = (F.col(FOR) == F.col("_day_of")) & (key == F.col("_key_of"))
+        samples = samples.join(side, same, "left").drop("_day_of", "_key_of")
+    return samples
+
+
+def _between(parts: Iterable[Column]) -> list[Column]:
+    """Return columns with the separator of keys between them."""
+    found: list[Column] = []
+    for part in parts:
+        found += [F.lit(SEPARATOR), part] if found else [part]
+    return found
+
+
+def _rated(history: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
+    """Return what is known of each key of a history: ``_for``, ``entity``, ``key``, the parts."""
+    overall = _history(counts.where(F.col("entity") == OVERALL[0]), spec, days)
+    rated = history.join(F.broadcast(_priors(overall, spec)), FOR, "left")
+    return rated.selectExpr(FOR, *KEY, *named(_parts(spec)))
 
 
 def _met(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> Iterator[DataFrame]:
@@ -153,10 +219,7 @@ def _over_keys(of_keys: DataFrame, spec: Spec) -> DataFrame:
     """Return one row per sample and entity: the mean over the entity's keys in the sample."""
     several = multi_columns(spec)
     if all(several.isdisjoint(entity) for entity in spec.subjects):
-        found = {
-            name: f"cast(`{name}` AS double)" + (f" / {FINE}D" if _is_rate(name) else "")
-            for name in _parts(spec)
-        }
+        found = {name: _as_double(f"`{name}`", name) for name in _parts(spec)}
         found |= {name: f"cast(`{name}` AS double)" for name in varieties(spec)}
         found |= {name: f"`{name}`" for name in sequences(spec)}
         return of_keys.selectExpr(*SAMPLE, "entity", *named(found))
@@ -173,21 +236,32 @@ def _over_keys(of_keys: DataFrame, spec: Spec) -> DataFrame:
     return of_keys.groupBy(*SAMPLE, "entity").agg(*means)
 
 
+def _as_double(value: str, part: str) -> str:
+    """Return a part's value as SQL, of one key: rates are kept as multiples of 1 / ``FINE``."""
+    return f"cast({value} AS double)" + (f" / {FINE}D" if _is_rate(part) else "")
+
+
 def _is_rate(part: str) -> bool:
     return part.startswith(f"{RATE} ")
 
 
-def _columns(spec: Spec) -> dict[str, str]:
-    """Return the columns of the layout: name -> SQL over a sample's map ``KNOWN``."""
+def _columns(spec: Spec, direct: Sequence[Entity]) -> dict[str, str]:
+    """Return the columns of the layout: name -> SQL over ``KNOWN``, or the struct of an entity.
+
+    Args:
+        spec: declares them.
+        direct: the entities with a struct of their own.
+    """
     found: dict[str, str] = {}
     for rates in spec.features.rates:
         for entity, days in product(rates.by, rates.days):
-            found[count_name(entity, days)] = f"coalesce({_of(entity, f'n_{days}')}, 0D)"
+            shown = _value(entity, f"n_{days}", direct)
+            found[count_name(entity, days)] = f"coalesce({shown}, 0D)"
             for task in rates.of:
                 part = _part(task, days, rates.prior)
-                found[rate_name(task, entity, days)] = _of(entity, part)
+                found[rate_name(task, entity, days)] = _value(entity, part, direct)
     for entity in spec.features.recency:
-        found[recency_name(entity)] = _of(entity, RECENCY)
+        found[recency_name(entity)] = _value(entity, RECENCY, direct)
     for item in spec.features.distinct:
         for entity, days in product(item.by, item.days):
             part = _of(entity, variety_part(item.of, days))
@@ -197,5 +271,26 @@ def _columns(spec: Spec) -> dict[str, str]:
     return found
 
 
+def _value(entity: Entity, part: str, direct: Sequence[Entity]) -> str:
+    """Return what is known of a sample's key as SQL, a double."""
+    if entity not in direct:
+        return _of(entity, part)
+    return _as_double(f"`{_struct(entity)}`.`{part}`", part)
+
+
 def _of(entity: Entity, part: str) -> str:
     return f"{KNOWN}['{entity_name(entity)}'].`{part}`"
+
+
+def _struct(entity: Entity) -> str:
+    return f"{KNOWN} {entity_name(entity)}"
+
+
+def _parts_of(spec: Spec, entity: Entity) -> list[str]:
+    """Return the parts that the columns of one entity are made of."""
+    found = [RECENCY] if entity in spec.features.recency else []
+    for rates in spec.features.rates:
+        if entity in rates.by:
+            for days in rates.days:
+                found += [f"n_{days}", *(_part(task, days, rates.prior) for task in rates.of)]
+    return list(dict.fromkeys(found))

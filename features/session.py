@@ -60,7 +60,12 @@ _SMALL = {
     # Without exchanges there is nothing to plan again.
     "spark.sql.adaptive.enabled": "false",
 }
-_LARGE = {PARTITIONS: "200"}
+_LARGE = {
+    # Of ten million rows still tens of megabytes each; small ones are put together as they come.
+    PARTITIONS: "64",
+    # Keys' histories are held as hash tables.
+    "spark.driver.memory": "4g",
+}
 
 
 def spark_session(

@@ -165,8 +165,12 @@ def _properties(note: str) -> CommitProperties:
 
 
 def _create(lake: Lake, table: str, schema: Schema) -> None:
-    # What commits say of their partitions must outlive Delta's default of 30 days.
-    kept = {"delta.logRetentionDuration": "interval 36500 days"}
+    kept = {
+        # What commits say of their partitions must outlive Delta's default of 30 days.
+        "delta.logRetentionDuration": "interval 36500 days",
+        # Readers ask for days, never for a range of a column: no bounds are taken of 32 columns.
+        "delta.dataSkippingNumIndexedCols": "0",
+    }
     DeltaTable.create(
         lake.path(table), schema, partition_by=[partition_of(table)], configuration=kept
     )

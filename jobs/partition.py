@@ -24,8 +24,9 @@ from features.fingerprint import counts_fingerprint
 from features.history import as_history, first_needed
 from features.lake import Lake
 from features.needs import streams
+from features.rates import plain_subjects
 from features.raw import Raw, number_tallies, refuse_wordy
-from features.settle import settle
+from features.settle import is_small, settle
 from features.sources import (
     ARRIVED,
     DAY,
@@ -161,7 +162,7 @@ def build(
         watch: takes the time of the steps.
 
     Returns:
-        The samples of all days, already computed, and what was staged of each.
+        The samples of all days, held or as they lie in the lake, and what was staged of each.
 
     Raises:
         SourceError, MissingDayError: when the raw data is not as the spec declares it.
@@ -178,7 +179,9 @@ def build(
         with watch.step("features"):
             history = _history(shop, batch, counts)
             days = batch.calendar(shop.spark)
-            staged = settle(samples.assemble(now, history, shop.spec, days))
+            staged = samples.assemble(now, history, shop.spec, days)
+            again = _made_again(shop, batch)
+            staged = staged if again else settle(staged)
             contents = digests(staged)
         with watch.step("write"):
             dropped = _dropped(shop, batch, came)
@@ -188,7 +191,17 @@ def build(
             broken = _refused(shop, batch, checked, built)
             _write(shop, built, broken, counts, staged, said)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
-        return staged, built
+        return staged_day(shop, batch.dates[0]) if again else staged, built
+
+
+def _made_again(shop: Shop, batch: Batch) -> bool:
+    """Return whether samples are quicker made twice, to be hashed and to be written, than held.
+
+    So it is of a large day whose samples are looked up from facts that are held already; ten
+    million samples would not fit into memory, and what is on disk is read from the table as well.
+    """
+    plain = plain_subjects(shop.spec) == list(shop.spec.subjects)
+    return plain and len(batch.days) == 1 and not is_small(shop.spark)
 
 
 def staged_day(shop: Shop, day: date) -> DataFrame:
@@ -229,6 +242,8 @@ def _checked(shop: Shop, batch: Batch) -> DataFrame:
     if spec.log.day:
         wanted = wanted | (F.col(DAY) == F.col(BEFORE))
     copies = batch.spread(events, stream, wanted)
+    if not is_small(shop.spark) and spec.log.kind != "parquet":
+        copies = settle(copies)  # gone over several times; only Parquet's columns are cheap to read
     return rows.check(samples.identify(copies, spec), spec)
 
 

@@ -31,6 +31,17 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     session.stop()
 
 
+@pytest.fixture(scope="module", params=["1", "4"], ids=["small-day", "large-day"])
+def any_size(spark: "SparkSession", request: pytest.FixtureRequest) -> Iterator[None]:
+    """Run a module's tests as on a small day, and again as on one spread over all cores."""
+    from features.settle import PARTITIONS
+
+    before = str(spark.conf.get(PARTITIONS))
+    spark.conf.set(PARTITIONS, request.param)
+    yield
+    spark.conf.set(PARTITIONS, before)
+
+
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     """An empty lake of the product ``shop``."""

@@ -7,9 +7,10 @@ from features import cells
 from features.alike import REFUSED, WAS
 from features.contract import CHANGED, MISSING
 from features.deliveries import BROKEN
-from features.labels import ID, SCENARIO, by_key
+from features.labels import ID, MANY, SCENARIO, by_key
 from features.nested import own_columns
 from features.samples import USER
+from features.settle import is_small, settle
 from features.sources import (
     ADDED_COLUMNS,
     ARRIVED,
@@ -41,7 +42,7 @@ BUILT_IN = {
 }
 """Rules that every product has, beside those of its spec; in the order they are reported."""
 
-_CONTENT, _REPEAT, _TURN, _OWN = "_content", "_repeat", "_turn", "_own"
+_CONTENT, _REPEAT, _TURN, _OWN, _CODE = "_content", "_repeat", "_turn", "_own", "_code"
 _INTERNAL = (*ADDED_COLUMNS, ID, SCENARIO, USER, RULES)
 
 
@@ -60,17 +61,39 @@ def check(impressions: DataFrame, spec: Spec) -> DataFrame:
     """
     own = impressions.withColumn(_OWN, _own_rules(impressions, spec))
     hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
-    order = [F.size(_OWN) > 0, *map(F.col, (DAY, ARRIVED, TIME, FILE, _CONTENT))]
     key = [FOR, ID] if spec.log.day else [FOR, DAY, ID]
-    turn = F.row_number().over(by_key(*key).orderBy(*order))
-    repeat = F.row_number().over(by_key(*key, _CONTENT).orderBy(*order))
-    ranked = hashed.withColumn(_TURN, turn).withColumn(_REPEAT, repeat)
+    small = is_small(impressions.sparkSession)
+    ranked = _ranked(hashed, key) if small else _ranked_where_repeated(hashed, key)
     doubled = F.when(
         F.col(ID).isNotNull() & (F.col(_TURN) > 1),
         F.when(F.col(_REPEAT) > 1, "duplicate-row").otherwise("duplicate-key"),
     ).otherwise("")
     rules = F.array_remove(F.concat(_OWN, F.array(doubled)), "")
     return ranked.withColumn(RULES, rules).drop(_CONTENT, _OWN, _TURN, _REPEAT)
+
+
+def _ranked(rows: DataFrame, key: list[str]) -> DataFrame:
+    """Add each row's turn among those of its key, and among those with its content as well."""
+    order = [F.size(_OWN) > 0, *map(F.col, (DAY, ARRIVED, TIME, FILE, _CONTENT))]
+    turn = F.row_number().over(by_key(*key).orderBy(*order))
+    repeat = F.row_number().over(by_key(*key, _CONTENT).orderBy(*order))
+    return rows.withColumn(_TURN, turn).withColumn(_REPEAT, repeat)
+
+
+def _ranked_where_repeated(rows: DataFrame, key: list[str]) -> DataFrame:
+    """Do as ``_ranked``, but sort only rows whose key comes more than once: few of a large day.
+
+    Keys are told apart by a number; two that share it are only sorted in vain.
+    """
+    coded = rows.withColumn(_CODE, F.xxhash64(*key))
+    counted = coded.where(F.col(ID).isNotNull()).groupBy(_CODE).count()
+    repeated = settle(counted.where("count > 1").select(_CODE))
+    if repeated.count() > MANY:
+        return _ranked(rows, key)
+    several = _ranked(coded.join(F.broadcast(repeated), _CODE, "left_semi"), key)
+    single = coded.join(F.broadcast(repeated), _CODE, "left_anti")
+    first = {_TURN: F.lit(1), _REPEAT: F.lit(1)}
+    return single.withColumns(first).unionByName(several).drop(_CODE)
 
 
 def kept(checked: DataFrame) -> DataFrame:

@@ -23,7 +23,7 @@ from features.spec import layout_of
 from features.spec.load import parse_spec
 from tests.worlds import draw, hold
 
-pytestmark = [pytest.mark.spark, pytest.mark.slow]
+pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.usefixtures("any_size")]
 
 TODAY = date(2026, 3, 10)
 DAYS = [TODAY - timedelta(days=2), TODAY]

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from features.labels import attribute, label_columns
+from features.labels import attribute, attribute_all, label_columns
 from features.spec.load import parse_spec
 from features.spec.model import Task
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("any_size")]
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -112,6 +112,63 @@ FACT = (
 def labelled(spark: "SparkSession", rows: list[tuple[object, ...]]) -> "DataFrame":
     facts = spark.createDataFrame([("2026-01-06", *row) for row in rows], FACT)
     return facts.select("_id", *label_columns(SPEC))
+
+
+TWO = parse_spec(
+    """
+product: shop
+sources:
+  views: {path: v.csv, time: {column: at}}
+  taps: {path: t.csv, time: {column: at}}
+  sales: {path: s.csv, time: {column: at}}
+impression: {source: views, key: view_id, user: user_id}
+scenarios: {column: place, values: {feed: feed}}
+tasks:
+  tap: {source: taps, on: view_id, window: 1h}
+  sale: {source: sales, on: [user_id, item_id], window: 3d}
+features: {categories: [place]}
+""",
+    "shop.yaml",
+)
+DAY = "2026-01-05"
+
+
+def test_outcomes_of_several_tasks_meet_their_impressions_and_no_row_is_lost(
+    spark: "SparkSession",
+) -> None:
+    seen = spark.createDataFrame(
+        [
+            (DAY, DAY, "both", NOON, "both", "u", "i", 1),
+            (DAY, DAY, "earlier", NOON - HOUR, "earlier", "u", "i", 2),
+            (DAY, DAY, "tapped", NOON, "tapped", "u", "j", 3),
+            (DAY, DAY, "none", NOON, "none", None, "k", 4),
+        ],
+        "_for string, _day string, _id string, _time timestamp, _on_view_id string, "
+        "_on_user_id string, _on_item_id string, c_place long",
+    )
+    late, soon = NOON + 2 * HOUR, NOON + timedelta(minutes=1)
+    taps = spark.createDataFrame(
+        [(DAY, "both", soon, None), (DAY, "tapped", soon, None), (DAY, "earlier", late, None)],
+        "_for string, _on_view_id string, _time timestamp, _arrived string",
+    )
+    sales = spark.createDataFrame(
+        [(DAY, "u", "i", late, None), (DAY, "w", "i", late, None)],
+        "_for string, _on_user_id string, _on_item_id string, _time timestamp, _arrived string",
+    )
+    rows = attribute_all(seen, {"tap": taps, "sale": sales}, TWO).selectExpr(
+        "_id", "c_place", "unix_micros(_first_tap) AS tap", "unix_micros(_first_sale) AS sale"
+    )
+    found = {row._id: (row.c_place, row.tap, row.sale) for row in rows.collect()}
+
+    def micros(moment: datetime) -> int:
+        return round(moment.timestamp() * 1e6)
+
+    assert found == {
+        "both": (1, micros(soon), micros(late)),
+        "earlier": (2, None, None),
+        "tapped": (3, micros(soon), None),
+        "none": (4, None, None),
+    }
 
 
 def test_a_label_is_null_until_its_window_has_closed_even_when_its_outcome_was_seen(

@@ -12,7 +12,7 @@ from validation.rows import BUILT_IN, check, quarantine
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("any_size")]
 
 NOON = "1767614400000"
 TEXT = """
