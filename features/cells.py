@@ -100,7 +100,8 @@ def moment(column: Column, kind: DataType, time: TimeColumn) -> Column:
 
 def day_of(instant: Column, timezone: str) -> Column:
     """Return the day, YYYY-MM-DD, of an instant in ``timezone``."""
-    return F.date_format(F.from_utc_timestamp(instant, timezone), "yyyy-MM-dd")
+    # Cast, not formatted: a pattern would be gone through row by row, several times a row.
+    return F.from_utc_timestamp(instant, timezone).cast("date").cast("string")
 
 
 def day_in(column: Column, kind: DataType, pattern: str) -> Column:
