@@ -241,9 +241,10 @@ def _first_line(path: Path) -> tuple[str, ...]:
     """
     opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rt", encoding="utf-8-sig", newline="") as file:
+        # What follows the names may hold bytes that are no text: its row's fault, not the file's.
+        with opener(path, "rt", encoding="utf-8-sig", errors="replace", newline="") as file:
             first = next(csv.reader(file), None)
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, csv.Error) as error:
         raise _unreadable(path, error) from None
     if not first:
         raise SourceError(f"{path} is empty; deliver the file again")

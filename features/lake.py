@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from features.errors import LakeError
 
@@ -95,14 +95,31 @@ class Lake:
 
         Tables written this way (``metrics``, ``masks``, ``audits``, ``runs``) are created by their
         first rows and take new columns as they come. ``where`` must name the partition ``ds``.
+
+        Raises:
+            LakeError: when the lake is not writable.
         """
         path = self.path(table)
-        if not self.exists(table):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            write_deltalake(path, rows, partition_by=["ds"])
-            return
         predicate = " AND ".join(f"{column} = '{value}'" for column, value in where.items())
-        write_deltalake(path, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
+        try:
+            if not self.exists(table):
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                write_deltalake(path, rows, partition_by=["ds"])
+                return
+            write_deltalake(path, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
+        except CommitFailedError:
+            raise
+        except (OSError, DeltaError) as error:
+            raise not_writable(path, error) from None
+
+
+def not_writable(path: str, reason: object) -> LakeError:
+    """Return the error of a table that can't be written, in one sentence."""
+    said = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return LakeError(
+        f"can't write {path} ({said}); free space or make the lake writable, then run again: "
+        "nothing is half-published"
+    )
 
 
 @lru_cache(maxsize=32)

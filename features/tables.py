@@ -13,7 +13,7 @@ from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltala
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from features.errors import LakeError
-from features.lake import Lake
+from features.lake import Lake, not_writable
 from features.schemas import constraints, partition_of, schemas
 from features.settle import gather, is_small
 from features.spec import Spec
@@ -247,19 +247,16 @@ def _writable(lake: Lake, table: str) -> Iterator[None]:
     except (OSError, DeltaError) as error:
         if _INVALID in str(error):  # rows that break a constraint: not the disk's fault
             raise
-        raise LakeError(f"can't write {where} ({_short(error)}); {_ADVICE}") from None
+        raise not_writable(where, error) from None
     except Exception as error:  # Spark's come in many classes, told apart by what they say
         raise _translated(error, where) from None
-
-
-_ADVICE = "free space or make the lake writable, then run again: nothing is half-published"
 
 
 def _translated(error: Exception, where: str) -> Exception:
     said = f"{type(error).__name__}: {error}"
     for reason in _FULL:
         if reason in said:
-            return LakeError(f"can't write {where} ({reason}); {_ADVICE}")
+            return not_writable(where, reason)
     if any(race in said for race in _RACES):
         return LakeError(_race(where))
     return error
@@ -267,7 +264,3 @@ def _translated(error: Exception, where: str) -> Exception:
 
 def _race(where: str) -> str:
     return f"another run is writing {where}; wait for it to end and run again"
-
-
-def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

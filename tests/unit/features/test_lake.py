@@ -49,3 +49,10 @@ def test_files_are_found_in_a_folder_whose_name_has_a_space(tmp_path: Path) -> N
     (file,) = lake.files("runs", "2026-01-01", "2026-01-01")
     assert Path(file).exists()
     assert lake.files("runs", "2026-01-02", "2026-01-03") == []
+
+
+def test_a_table_that_cannot_be_written_is_named_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "shop").write_text("in the way")
+    rows = pa.table({"ds": ["2026-01-01"], "step": ["train"]})
+    with pytest.raises(LakeError, match=r"can't write .*shop/runs \(.*\); free space or"):
+        Lake(str(tmp_path), "shop").replace("runs", {"ds": "2026-01-01"}, rows)
