@@ -6,8 +6,9 @@ from typing import Any, Literal
 
 from features.spec.layout import Layout
 from features.spec.model import Spec
+from features.spec.policy import ModelName
 
-Kind = Literal["autoifs", "shared_bottom"]
+Kind = ModelName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +31,12 @@ class Architecture:
     dropout: float
     form: Literal["additive", "official"] = "additive"
     gates: Literal["table", "instance"] = "table"
+    ids: tuple[int, ...] = ()
+    """Which of the embeddings are of columns the spec calls ids."""
+    histories: tuple[int, ...] = ()
+    """Which of the embeddings are of sequences: multi-value columns whose order says something."""
+    listed: tuple[int, ...] = ()
+    """For each history, the embedding of the category whose values it lists; -1 without one."""
 
     @property
     def scenarios(self) -> int:
@@ -45,6 +52,16 @@ class Architecture:
     def width(self) -> int:
         """Width of the network's input: every embedding, then every number."""
         return sum(self.dims) + self.numbers
+
+    @property
+    def experts(self) -> tuple[int, ...]:
+        """Widths below the towers, for models that part there."""
+        return self.trunk or self.scenario
+
+    @property
+    def towers(self) -> tuple[int, ...]:
+        """Widths of a task's own layers, for models that part below them."""
+        return self.scenario if self.trunk else ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the architecture as JSON holds it."""
@@ -63,6 +80,9 @@ def architecture_of(
 ) -> Architecture:
     """Return the architecture that ``spec`` declares, for a vocabulary of the given sizes."""
     embedded = (*layout.of("category"), *layout.of("multi"))
+    place = {column.name: position for position, column in enumerate(embedded)}
+    ids = {item.column for item in spec.features.ids}
+    histories = [column for column in embedded if column.ordered]
     network, search = spec.training.network, spec.training.search
     return Architecture(
         kind=kind,
@@ -77,4 +97,7 @@ def architecture_of(
         dropout=network.dropout,
         form=search.form,
         gates=search.gates,
+        ids=tuple(place[column.name] for column in embedded if column.source in ids),
+        histories=tuple(place[column.name] for column in histories),
+        listed=tuple(place[one.borrows] if one.borrows else -1 for one in histories),
     )

@@ -16,9 +16,10 @@ from training.architecture import Architecture
 from training.artifact_files import checksum, read_json, scratch_beside, seal, write_json
 from training.autoifs import AutoIFS
 from training.data import Dataset
+from training.model import Model
 from training.prepare import Inputs, NumberStats, inputs_of
 from training.trainer import predict, prepare_torch
-from training.zoo import MODELS, Model
+from training.zoo import MODELS
 
 FORMAT = 1
 """Changes when an older reader could misread the folder."""

@@ -8,10 +8,11 @@ from torch import Tensor, nn
 from training.architecture import Architecture
 from training.blocks import Embeddings, ScenarioLayer, TaskHeads, trunk
 from training.gates import Coefficients, Removal, TableRemoval, gates_of
+from training.model import Model
 from training.prepare import Inputs
 
 
-class AutoIFS(nn.Module):
+class AutoIFS(Model):
     """A trunk, scenario layers, task heads, and gates between the last two.
 
     Forms (arXiv 2512.13396, generalised to K × M):
@@ -23,8 +24,8 @@ class AutoIFS(nn.Module):
 
     def __init__(self, architecture: Architecture) -> None:
         """Build the network with fresh weights from torch's generator."""
-        super().__init__()
-        a = self.architecture = architecture
+        super().__init__(architecture)
+        a = architecture
         self.embeddings = Embeddings(a.sizes, a.dims, a.bags)
         self.trunk = trunk(a.width, a.trunk, a.dropout)
         widths = (a.trunk[-1] if a.trunk else a.width, *a.scenario)

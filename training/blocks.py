@@ -15,7 +15,7 @@ class Embeddings(nn.Module):
     def __init__(self, sizes: Sequence[int], dims: Sequence[int], bags: int) -> None:
         """Build tables of ``sizes`` rows and ``dims`` columns; the last ``bags`` are bags."""
         super().__init__()
-        self.bags = bags
+        self.bags, self.dims = bags, tuple(dims)
         self.groups = [
             [position for position, width in enumerate(dims) if width == dim]
             for dim in sorted(set(dims))
@@ -47,6 +47,33 @@ class Embeddings(nn.Module):
         for group, table in zip(self.groups, self.tables, strict=True):
             found += self._group(group, table, rows, widths)
         return torch.cat(found, dim=1)
+
+    def place(self, position: int) -> slice:
+        """Return where a column stands in the output: tables come in the order of their widths."""
+        start = 0
+        for held in (each for group in self.groups for each in group):
+            if held == position:
+                return slice(start, start + self.dims[held])
+            start += self.dims[held]
+        raise IndexError(position)
+
+    def tokens(self, inputs: Inputs, position: int, reads: int) -> tuple[Tensor, Tensor]:
+        """Return a multi-value column token by token: ([n, w, dim], which there are [n, w]).
+
+        Args:
+            inputs: the rows.
+            position: of the column, among all.
+            reads: position of the column whose embeddings are looked up: its own, or that of the
+                category whose vocabulary it borrows.
+        """
+        bag = position - (len(self.offsets) - self.bags)  # type: ignore[arg-type]
+        start = inputs.index.shape[1] - sum(inputs.widths[bag:])
+        index = inputs.index[:, start : start + inputs.widths[bag]]
+        there = index >= 0
+        group = next(place for place, held in enumerate(self.groups) if reads in held)
+        rows = torch.where(there, index + self.offsets[reads], 0)  # type: ignore[index]
+        said: Tensor = self.tables[group](rows)
+        return said, there
 
     def _offset_of_each(self, widths: tuple[int, ...], device: torch.device) -> Tensor:
         """Return the offset of every column of the index; kept, for it hardly ever changes."""

@@ -29,6 +29,7 @@ from training.data import (
     read_days,
     read_vocabulary,
 )
+from training.model import Model
 from training.prepare import inputs_of, measure_numbers
 from training.schedule import Decision
 from training.search import (
@@ -49,7 +50,7 @@ from training.trainer import (
     Trainer,
     settings_of,
 )
-from training.zoo import Model, build, parameters_of
+from training.zoo import build, parameters_of
 
 RECIPE = 1
 """Counts up when the same data and spec train another model, so that nights are trained again."""

@@ -5,16 +5,17 @@ from torch import Tensor, nn
 
 from training.architecture import Architecture
 from training.blocks import Embeddings, trunk
+from training.model import Model
 from training.prepare import Inputs
 
 
-class SharedBottom(nn.Module):
+class SharedBottom(Model):
     """Embeddings, one MLP of all widths, and K · M heads; a row reads its scenario's."""
 
     def __init__(self, architecture: Architecture) -> None:
         """Build the network with fresh weights from torch's generator."""
-        super().__init__()
-        a = self.architecture = architecture
+        super().__init__(architecture)
+        a = architecture
         self.embeddings = Embeddings(a.sizes, a.dims, a.bags)
         widths = (*a.trunk, *a.scenario)
         self.trunk = trunk(a.width, widths, a.dropout)

@@ -15,13 +15,15 @@ from torch.nn import functional
 from features.errors import TrainingError
 from features.spec.model import Spec
 from training.autoifs import AutoIFS
+from training.model import Model
 from training.prepare import Inputs
-from training.zoo import Model
 
 log = logging.getLogger(__name__)
 
 THREADS_VARIABLE = "AUTOIFS_THREADS"
 PROGRESS_STEPS = 20
+HELD_OUT = 10
+"""One in so many training rows is set aside for a model that learns from held-out rows."""
 
 State = dict[str, Tensor]
 
@@ -52,6 +54,10 @@ class Examples:
     def __len__(self) -> int:
         """Return the number of rows."""
         return len(self.inputs)
+
+    def take(self, rows: Tensor) -> "Examples":
+        """Return the rows of the given indices, int64 [b]."""
+        return Examples(self.inputs.take(rows), self.labels.index_select(0, rows))
 
     def to(self, device: torch.device) -> "Examples":
         """Return the same rows on ``device``."""
@@ -135,24 +141,6 @@ def settings_of(spec: Spec) -> Settings:
     )
 
 
-def masked_loss(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted binary cross-entropy of the labels that are there.
-
-    Args:
-        logits: [b, M].
-        labels: [b, M], NaN where missing.
-        weights: [M], weight of one label of the task.
-
-    Returns:
-        The sum over labels, divided by ``b``: a row's share does not depend on the other rows.
-    """
-    known = ~labels.isnan()
-    losses = functional.binary_cross_entropy_with_logits(
-        logits, torch.where(known, labels, 0.0), reduction="none"
-    )
-    return (torch.where(known, losses, 0.0) * weights).sum() / len(labels)
-
-
 def batches(rows: int, size: int, seed: int) -> Iterator[Tensor]:
     """Yield row indices for ever: an epoch is a seeded permutation cut into equal batches."""
     generator = torch.Generator().manual_seed(seed)
@@ -164,6 +152,16 @@ def batches(rows: int, size: int, seed: int) -> Iterator[Tensor]:
 def steps_per_epoch(rows: int, size: int) -> int:
     """Return how many batches of about ``size`` rows an epoch has."""
     return max(1, round(rows / size))
+
+
+def set_aside(rows: Examples, seed: int) -> tuple[Examples, Examples]:
+    """Return ``rows`` without one in ten, and those; too few to part are both, whole."""
+    if len(rows) < HELD_OUT:
+        return rows, rows
+    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
+    order = order.to(rows.labels.device)
+    cut = len(rows) // HELD_OUT
+    return rows.take(order[cut:].sort().values), rows.take(order[:cut])
 
 
 class Trainer:
@@ -179,17 +177,22 @@ class Trainer:
     ) -> None:
         """Move everything to the device; nothing is trained yet."""
         self.model = model.to(settings.device)
-        self.train = train.to(settings.device)
+        train = train.to(settings.device)
+        self.train: Examples
+        self.aside: Examples | None
+        self.train, self.aside = (
+            set_aside(train, settings.seed) if model.held_out() else (train, None)
+        )
         self.validate = validate.to(settings.device)
         self.settings = settings
         self.report = report
         self.history: list[Checked] = []
-        self.epoch = steps_per_epoch(len(train), settings.batch)
+        self.epoch = steps_per_epoch(len(self.train), settings.batch)
         known = (~self.train.labels.isnan()).sum(0).clamp(min=1)
         # A task with few mature labels weighs as much as the others: a label's weight is the
         # task's, divided by the share of rows that have one.
         wanted = torch.tensor(settings.task_weights, device=settings.device)
-        self.weights = wanted / wanted.sum() * len(train) / known
+        self.weights = wanted / wanted.sum() * len(self.train) / known
 
     def run(
         self,
@@ -263,6 +266,7 @@ class _Loop:
         if gates:
             groups.append({"params": gates, "lr": gate_rate})
         self.optimiser = torch.optim.Adam(groups, fused=True)
+        self.aside = _Aside(trainer, gate_rate, seed) if trainer.aside else None
         self.average = [weight.detach().clone() for weight in self.weights] if settings.ema else []
         self.best: Checked | None = None
         self.kept = trainer.state()
@@ -293,9 +297,8 @@ class _Loop:
         trainer.model.train()
         rate = self.rate((step - 1) / self.steps) * trainer.settings.learning_rate
         self.optimiser.param_groups[0]["lr"] = rate
-        rows = rows.to(trainer.settings.device)
-        logits = trainer.model(trainer.train.inputs.take(rows))
-        loss = masked_loss(logits, trainer.train.labels.index_select(0, rows), trainer.weights)
+        batch = trainer.train.take(rows.to(trainer.settings.device))
+        loss = trainer.model.loss(batch.inputs, batch.labels, trainer.weights)
         value = loss.item()
         if not math.isfinite(value):
             self._diverged(step, value)
@@ -304,6 +307,8 @@ class _Loop:
         self.optimiser.step()
         if self.average:
             self._fold(step)
+        if self.aside:
+            self.aside.step()
         return value
 
     @torch.no_grad()
@@ -346,12 +351,37 @@ class _Loop:
             weight.copy_(value)
 
 
+class _Aside:
+    """The steps, on rows set aside, of the parameters a model learns from them."""
+
+    def __init__(self, trainer: Trainer, rate: float, seed: int) -> None:
+        self.trainer = trainer
+        self.rows = trainer.aside or trainer.train
+        settings = trainer.settings
+        # A seed of its own: these batches must not follow the order of the others.
+        self.batches = batches(len(self.rows), settings.batch, settings.seed * 1009 + seed + 500)
+        self.parameters = trainer.model.held_out()
+        self.optimiser = torch.optim.Adam(self.parameters, lr=rate, fused=True)
+
+    def step(self) -> None:
+        """Take one step with the other parameters as they now are (first order)."""
+        model = self.trainer.model
+        batch = self.rows.take(next(self.batches).to(self.trainer.settings.device))
+        loss = model.loss(batch.inputs, batch.labels, self.trainer.weights)
+        for parameter, found in zip(
+            self.parameters, torch.autograd.grad(loss, self.parameters), strict=True
+        ):
+            parameter.grad = found
+        self.optimiser.step()
+
+
 def _weights_and_gates(model: Model) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the trained parameters, the gates' apart; gates that are hard belong to neither."""
-    if not isinstance(model, AutoIFS):
-        return list(model.parameters()), []
-    gates = list(model.gates.parameters())
-    held = {id(gate) for gate in gates}
+    """Return the trained parameters, the gates' apart.
+
+    Gates that are hard and parameters learned from held-out rows belong to neither.
+    """
+    gates = list(model.gates.parameters()) if isinstance(model, AutoIFS) else []
+    held = {id(one) for one in (*gates, *model.held_out())}
     weights: list[Tensor] = [one for one in model.parameters() if id(one) not in held]
     return weights, [gate for gate in gates if gate.requires_grad]
 

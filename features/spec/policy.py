@@ -69,10 +69,30 @@ class Search(Section):
     """A flow with less than this share of its cell's logit spread is pruned."""
 
 
+ModelName = Literal[
+    "autoifs",
+    "shared_bottom",
+    "mlp_per_cell",
+    "mlp_per_task",
+    "mmoe",
+    "ple",
+    "star",
+    "pepnet",
+    "esmm",
+    "aitm",
+    "m3oe",
+    "hinet",
+    "causalint",
+    "taml",
+    "dffm",
+]
+"""The models of the zoo; `training/README.md` says what each does and from which paper."""
+
+
 class Training(Section):
     """What is trained on which days, and how."""
 
-    model: Literal["autoifs", "shared_bottom"] = "autoifs"
+    model: ModelName = "autoifs"
     window: Duration = timedelta(days=28)
     validate_on: Duration = Field(default=timedelta(days=1), alias="validate")
     epochs: int = Field(default=3, ge=1)

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from features.errors import TrainingError
+from training.losses import masked_loss
 from training.prepare import Inputs
 from training.trainer import (
     Diverged,
@@ -14,7 +15,6 @@ from training.trainer import (
     choose_device,
     constant,
     linear_decay,
-    masked_loss,
     pooled_log_loss,
     predict,
 )

@@ -1,0 +1,45 @@
+"""What the trainer, the artifact and the jobs ask of every model of the zoo."""
+
+from torch import Tensor, nn
+
+from training.architecture import Architecture
+from training.losses import masked_loss
+from training.prepare import Inputs
+
+
+class Model(nn.Module):
+    """A network for K scenarios and M tasks.
+
+    Only ``forward`` must be written. A method that learns from more than its logits says so in
+    ``loss`` or ``held_out``; the trainer knows no other difference between models.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        """Remember what the model is built from."""
+        super().__init__()
+        self.architecture = architecture
+
+    def forward(self, inputs: Inputs) -> Tensor:
+        """Return the logits [n, M] of ``P(label = 1)``; a row's do not depend on other rows.
+
+        A cell that does not exist gets some finite number, which nobody reads.
+        """
+        raise NotImplementedError
+
+    def loss(self, inputs: Inputs, labels: Tensor, weights: Tensor) -> Tensor:
+        """Return what one training step makes smaller; by default the masked cross-entropy.
+
+        Args:
+            inputs: ``n`` rows, at least one.
+            labels: [n, M], NaN where missing or where the cell does not exist.
+            weights: [M], weight of one label of the task.
+        """
+        return masked_loss(self(inputs), labels, weights)
+
+    def held_out(self) -> list[nn.Parameter]:
+        """Return the parameters that learn from rows the other parameters never see.
+
+        By default there are none. For those named, the trainer sets some of the training rows
+        aside and, after each step of the others, takes a step on a batch of them.
+        """
+        return []
