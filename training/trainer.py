@@ -36,6 +36,7 @@ class Settings:
     """Rows a step."""
     learning_rate: float
     gate_learning_rate: float
+    """Of gates, and of whatever a model learns from held-out rows."""
     ema: float
     """Decay of the weights' moving average a step; 0 turns it off."""
     seed: int
@@ -266,7 +267,8 @@ class _Loop:
         if gates:
             groups.append({"params": gates, "lr": gate_rate})
         self.optimiser = torch.optim.Adam(groups, fused=True)
-        self.aside = _Aside(trainer, gate_rate, seed) if trainer.aside else None
+        rows = trainer.aside
+        self.aside = None if rows is None else _Aside(trainer, rows, gate_rate, seed)
         self.average = [weight.detach().clone() for weight in self.weights] if settings.ema else []
         self.best: Checked | None = None
         self.kept = trainer.state()
@@ -307,7 +309,7 @@ class _Loop:
         self.optimiser.step()
         if self.average:
             self._fold(step)
-        if self.aside:
+        if self.aside is not None:
             self.aside.step()
         return value
 
@@ -354,12 +356,11 @@ class _Loop:
 class _Aside:
     """The steps, on rows set aside, of the parameters a model learns from them."""
 
-    def __init__(self, trainer: Trainer, rate: float, seed: int) -> None:
-        self.trainer = trainer
-        self.rows = trainer.aside or trainer.train
+    def __init__(self, trainer: Trainer, rows: Examples, rate: float, seed: int) -> None:
+        self.trainer, self.rows = trainer, rows
         settings = trainer.settings
         # A seed of its own: these batches must not follow the order of the others.
-        self.batches = batches(len(self.rows), settings.batch, settings.seed * 1009 + seed + 500)
+        self.batches = batches(len(rows), settings.batch, settings.seed * 1009 + seed + 500)
         self.parameters = trainer.model.held_out()
         self.optimiser = torch.optim.Adam(self.parameters, lr=rate, fused=True)
 

@@ -3,14 +3,40 @@
 import torch
 from torch import nn
 
-from training.architecture import Architecture
+from training.aitm import AITM
+from training.architecture import Architecture, Kind
 from training.autoifs import AutoIFS
+from training.causalint import CausalInt
+from training.dffm import DFFM
+from training.esmm import ESMM
+from training.hinet import HiNet
+from training.m3oe import M3oE
+from training.mlp_per_cell import MLPPerCell
+from training.mlp_per_task import MLPPerTask
+from training.mmoe import MMoE
+from training.model import Model
+from training.pepnet import PEPNet
+from training.ple import PLE
 from training.shared_bottom import SharedBottom
+from training.star import STAR
+from training.taml import TAML
 
-Model = AutoIFS | SharedBottom
-MODELS: dict[str, type[AutoIFS] | type[SharedBottom]] = {
+MODELS: dict[Kind, type[Model]] = {
     "autoifs": AutoIFS,
     "shared_bottom": SharedBottom,
+    "mlp_per_cell": MLPPerCell,
+    "mlp_per_task": MLPPerTask,
+    "mmoe": MMoE,
+    "ple": PLE,
+    "star": STAR,
+    "pepnet": PEPNet,
+    "esmm": ESMM,
+    "aitm": AITM,
+    "m3oe": M3oE,
+    "hinet": HiNet,
+    "causalint": CausalInt,
+    "taml": TAML,
+    "dffm": DFFM,
 }
 
 

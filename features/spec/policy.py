@@ -99,6 +99,7 @@ class Training(Section):
     batch: int = Field(default=1024, ge=2)
     learning_rate: float = Field(default=1e-3, gt=0)
     gate_learning_rate: float = Field(default=5e-3, gt=0)
+    """Of AutoIFS's gates, and of what another model learns from held-out rows."""
     ema: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the weights' moving average, per step; 0 turns it off."""
     seed: int = 1

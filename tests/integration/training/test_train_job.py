@@ -159,9 +159,12 @@ def test_the_other_forms_of_autoifs_train_too(run, shop, home, form, gates):
     verify(home.work("shop", NIGHT) / "train" / "challenger")
 
 
-def test_a_product_can_train_the_shared_bottom(run, shop):
-    result = run(spec=changed(shop, model="shared_bottom"), then_register=True)
+@pytest.mark.parametrize("model", ["shared_bottom", "star", "m3oe", "causalint", "esmm"])
+def test_a_product_can_train_another_model_of_the_zoo(run, shop, home, model):
+    result = run(spec=changed(shop, model=model), then_register=True)
     assert result["searched_on"] is None and result["challenger"]["flows"] is None
+    verify(home.work("shop", NIGHT) / "train" / "challenger")
+    assert registry_of(shop, home).get("1").tags["model"] == model
 
 
 def test_registering_before_training_is_one_clear_sentence(shop, shop_lake, home):
