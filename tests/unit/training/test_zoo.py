@@ -361,8 +361,38 @@ def aitm(w: Weights, x: np.ndarray, k: int, a: Architecture) -> list[float]:
     return said
 
 
+def m3oe(w: Weights, x: np.ndarray, k: int, a: Architecture) -> list[float]:
+    def normed(name: str, v: np.ndarray, group: int) -> np.ndarray:
+        raw = w.bank(f"{name}.layer", v, group)
+        raw = (raw - raw.mean()) / np.sqrt(raw.var() + 1e-5)
+        return relu(raw * w[f"{name}.scale"][group] + w[f"{name}.shift"][group])
+
+    def viewed(each: list[np.ndarray], own: int, name: str) -> np.ndarray:
+        if len(each) == 1:
+            return each[0]
+        share = sigmoid(w[f"balance.own {name}"])
+        others = [one for place, one in enumerate(each) if place != own]
+        return share * each[own] + (1 - share) / len(others) * sum(others)
+
+    v = (w["star.shared.weight"] * w["star.weight"][k]) @ x + w["star.shared.bias"]
+    v = v + w["star.bias"][k]
+    for layer in range(max(len(a.trunk) - 1, 1)):
+        v = normed(f"mlp.{layer}", v, 0)
+    v = v + w.linear("skip", x)
+    shared = np.stack([normed("shared", v, n) for n in range(4)])
+    scenarios = [normed("scenarios", v, j) for j in range(a.scenarios)]
+    tasks = [normed("tasks", v, j) for j in range(a.tasks)]
+    said = []
+    for m in range(a.tasks):
+        f = softmax(w.bank(f"gates.each.{k}.layer", v, m)) @ shared
+        f = f + sigmoid(w["balance.scenario"]) * viewed(scenarios, k, "scenario")
+        f = f + sigmoid(w["balance.task"]) * viewed(tasks, m, "task")
+        said.append(w.tower(f, k, m))
+    return said
+
+
 @pytest.mark.parametrize(("scenarios", "tasks"), [(1, 1), (3, 2), (4, 3)])
-@pytest.mark.parametrize("equations", [mmoe, ple, star, pepnet, esmm, aitm])
+@pytest.mark.parametrize("equations", [mmoe, ple, star, pepnet, esmm, aitm, m3oe])
 def test_a_model_equals_its_papers_equations_written_out(zoo, inputs, equations, scenarios, tasks):
     model = shaken(zoo(equations.__name__, scenarios, tasks, trunk=(12, 10), scenario=(6,)))
     rows, w = inputs(12, scenarios), Weights(model)
@@ -464,6 +494,17 @@ def test_a_model_that_holds_nothing_out_trains_on_every_row(zoo, examples, setti
     assert (len(trainer.train), trainer.aside) == (300, None)
 
 
+def test_m3oes_gates_do_not_train_what_they_look_at(zoo, inputs):
+    model, rows = shaken(zoo("m3oe")), inputs(20)
+    with torch.no_grad():  # what is left of a logit is the shared experts', in shares of the gates
+        for expert in (model.shared, model.scenarios, model.tasks):
+            expert.scale.zero_()
+        model.shared.shift.copy_(torch.arange(1.0, 5)[:, None].expand_as(model.shared.shift))
+    model(rows).sum().backward()
+    assert (model.gates.each[0].layer.weight.grad != 0).any()
+    assert (model.star.shared.weight.grad == 0).all()
+
+
 def test_causalints_inner_step_shows_no_row_its_own_label(zoo, inputs):
     model, (rows, labels) = shaken(zoo("causalint")), rows_of(inputs, 3, 2, 10)
     other = labels.clone()
@@ -514,6 +555,16 @@ def test_hinet_looks_at_every_scenario_but_the_rows_own(zoo):
     share = shaken(zoo("hinet", 4)).attention(torch.arange(4)).squeeze(1)
     assert torch.allclose(share.sum(1), torch.ones(4))
     assert (share.diagonal() == 0).all() and (share > 0).sum() == 12
+
+
+def test_the_small_network_of_dffm_is_the_scenarios_own(zoo):
+    domain, fields = shaken(zoo("dffm")).domain, torch.randn(3, 5, 8)
+    said = domain(fields, torch.tensor([2, 0, 2]))
+    for row, k in enumerate((2, 0, 2)):
+        h = fields[row]
+        for layer in domain.embedding[k].view(2, 9, 8):
+            h = h + torch.tanh(h @ layer[:8] + layer[8])
+        assert torch.allclose(said[row], h, atol=1e-6)
 
 
 def test_dffm_attends_to_the_tokens_of_a_history_and_finds_nothing_in_an_empty_one(zoo, inputs):
