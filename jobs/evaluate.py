@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.errors import TrainingError
+from features.conditions import Condition, ConditionError, parse
+from features.errors import SpecError, TrainingError
 from features.lake import Lake
 from features.spec import FLOWS, Layout, Spec, layout_of
 from jobs.home import Home
@@ -19,16 +20,19 @@ from jobs.train import registry_of
 from training.artifact import Scorer, load
 from training.data import Dataset, read_days
 from training.registry import Registry
-from validation.comparison import Comparison, compare
+from validation.cells import Bools, Judged, judged
+from validation.comparison import Comparison, compare_measured, differences
 from validation.drift import MaskDrift, keep_rates, mask_drift
 from validation.gate import sanity
-from validation.metrics import CellMetrics, by_cell
+from validation.intervals import Estimate
+from validation.metrics import CellMetrics, cell_metrics
+from validation.statistic import Measured, measure
 
 Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Model:
+class _Scored:
     """One of the models judged tonight, with what it says of the judged samples."""
 
     role: str
@@ -38,6 +42,13 @@ class _Model:
     """[n, M]; NaN in a cell the model does not know."""
     flows: NDArray[np.floating] | None
     """[n, M, 4] strengths, 0 for a pruned flow; None for a model without flows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Model(_Scored):
+    """The same, with how good it is."""
+
+    measured: Measured
     metrics: list[CellMetrics]
 
 
@@ -63,14 +74,24 @@ def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]
     watch = Stopwatch()
     judge = {task: date.fromisoformat(ds) for task, ds in said["train"]["split"]["judge"].items()}
     with watch.step("read"):
-        samples = _judged_samples(lake, layout_of(spec), judge)
+        samples, slices = _judged_samples(spec, lake, judge)
+        asked = judged(
+            samples.labels,
+            samples.scenario,
+            samples.user,
+            samples.layout,
+            days=samples.ds,
+            slices=slices,
+        )
     with watch.step("score"):
-        models = _models(registry, version, samples, home)
+        scored = _scores(registry, version, samples, home)
+    with watch.step("measure"):
+        models = {role: _measure(spec, one, asked) for role, one in scored.items()}
     with watch.step("compare"):
-        comparisons = _compare(spec, models, samples)
+        comparisons = _compare(spec, models, asked)
         drift = _drift(models, samples, spec)
     with watch.step("write"):
-        _write(lake, day, judge, models, samples, layout_of(spec))
+        _write(lake, day, _metric_rows(spec, judge, models, asked), models, samples)
     challenger = models["challenger"]
     return {
         "version": version,
@@ -101,18 +122,49 @@ def _is_current(before: Mapping[str, Any] | None, version: str, registry: Regist
     )
 
 
-def _judged_samples(lake: Lake, layout: Layout, judge: Mapping[str, date]) -> Dataset:
-    """Return the rows of all judge days; a task's labels count on its own judge day only."""
-    version = lake.open("encoded").version()
-    samples = read_days(lake, layout, sorted(set(judge.values())), version)
+def _judged_samples(
+    spec: Spec, lake: Lake, judge: Mapping[str, date]
+) -> tuple[Dataset, dict[str, Bools]]:
+    """Return the rows of all judge days, and which of them are in each slice of the spec.
+
+    A task's labels count on its own judge day only.
+    """
+    layout, version = layout_of(spec), lake.open("encoded").version()
+    days = sorted(set(judge.values()))
+    samples = read_days(lake, layout, days, version)
     labels = samples.labels.copy()
     for m, task in enumerate(layout.tasks):
         labels[samples.ds != np.datetime64(judge[task]), m] = np.nan
-    return replace(samples, labels=labels)
+    return replace(samples, labels=labels), _slices(spec, lake, days, version)
 
 
-def _models(registry: Registry, version: str, samples: Dataset, home: Home) -> dict[str, _Model]:
-    """Score the samples with every model there is: role → model."""
+def _slices(spec: Spec, lake: Lake, days: list[date], version: int) -> dict[str, Bools]:
+    """Return slice → which rows of the days are in it, in the order of ``read_days``.
+
+    Raises:
+        SpecError: naming the slice and the column that it can't be asked of.
+    """
+    asked = {name: parse(text) for name, text in spec.evaluation.slices.items()}
+    if not asked:
+        return {}
+    columns = dict.fromkeys(column for one in asked.values() for column in one.columns)
+    wanted = [day.isoformat() for day in days]
+    rows = lake.open("encoded", version).to_pyarrow_table(
+        filters=[("ds", "in", wanted)], columns=["ds", "sample_id", *columns]
+    )
+    rows = rows.sort_by([("ds", "ascending"), ("sample_id", "ascending")])
+    return {name: _held(name, condition, rows) for name, condition in asked.items()}
+
+
+def _held(name: str, condition: Condition, rows: pa.Table) -> Bools:
+    try:
+        return condition.holds(rows)
+    except ConditionError as error:
+        raise SpecError(f"evaluation.slices.{name}: {error}; correct it in the spec") from None
+
+
+def _scores(registry: Registry, version: str, samples: Dataset, home: Home) -> dict[str, _Scored]:
+    """Score the samples with every model there is: role → answers."""
     versions = {"challenger": (version, "challenger"), "baseline": (version, "baseline")}
     champion = registry.champion()
     if champion is not None and champion.version != version:
@@ -121,11 +173,11 @@ def _models(registry: Registry, version: str, samples: Dataset, home: Home) -> d
     with home.scratch() as scratch:
         for role, (number, part) in versions.items():
             folder = registry.download(number, scratch / role, part)
-            found[role] = _judge(role, number, load(folder), samples)
+            found[role] = _score(role, number, load(folder), samples)
     return found
 
 
-def _judge(role: str, version: str, scorer: Scorer, samples: Dataset) -> _Model:
+def _score(role: str, version: str, scorer: Scorer, samples: Dataset) -> _Scored:
     """Score the samples; the model may come from an older spec with other tasks."""
     scores, flows = scorer.score(samples), scorer.flows(samples)
     probabilities = np.full(samples.labels.shape, np.nan)
@@ -137,27 +189,26 @@ def _judge(role: str, version: str, scorer: Scorer, samples: Dataset) -> _Model:
         probabilities[:, m] = scores[:, theirs]
         if strengths is not None and flows is not None:
             strengths[:, m] = np.nan_to_num(flows[:, theirs])
+    return _Scored(role=role, version=version, probabilities=probabilities, flows=strengths)
+
+
+def _measure(spec: Spec, one: _Scored, asked: Judged) -> _Model:
+    measured = measure(one.probabilities, asked)
+    gate = spec.gate
     return _Model(
-        role=role,
-        version=version,
-        probabilities=probabilities,
-        flows=strengths,
-        metrics=by_cell(
-            probabilities, samples.labels, samples.scenario, samples.user, samples.layout
-        ),
+        **vars(one),
+        measured=measured,
+        metrics=cell_metrics(measured, asked, confidence=gate.confidence, minimum=gate.minimum),
     )
 
 
-def _compare(spec: Spec, models: Mapping[str, _Model], samples: Dataset) -> list[Comparison]:
+def _compare(spec: Spec, models: Mapping[str, _Model], asked: Judged) -> list[Comparison]:
     if "champion" not in models:
         return []
-    return compare(
-        models["champion"].probabilities,
-        models["challenger"].probabilities,
-        samples.labels,
-        samples.scenario,
-        samples.user,
-        samples.layout,
+    return compare_measured(
+        models["champion"].measured,
+        models["challenger"].measured,
+        asked,
         measure=spec.gate.measure,
         tolerance=spec.gate.tolerance,
         confidence=spec.gate.confidence,
@@ -187,37 +238,83 @@ def _drift(models: Mapping[str, _Model], samples: Dataset, spec: Spec) -> MaskDr
     )
 
 
-def _write(
-    lake: Lake,
-    day: date,
-    judge: Mapping[str, date],
-    models: Mapping[str, _Model],
-    samples: Dataset,
-    layout: Layout,
-) -> None:
-    """Replace the night's rows of ``metrics`` and ``masks``."""
-    ds = day.isoformat()
-    metrics = [
+def _metric_rows(
+    spec: Spec, judge: Mapping[str, date], models: Mapping[str, _Model], asked: Judged
+) -> list[dict[str, Any]]:
+    """Return a row for every model, group and measure; the challenger's with its difference."""
+    changes = _changes(spec, models, asked)
+    return [
         {
-            "ds": ds,
             "version": model.version,
             "role": model.role,
             "judged_on": judge[cell.task].isoformat() if cell.task else "",
             **row,
+            **(changes.get(_place(row), _NO_CHANGE) if role == "challenger" else _NO_CHANGE),
         }
-        for model in models.values()
+        for role, model in models.items()
         for cell in model.metrics
         for row in cell.rows()
     ]
+
+
+def _changes(
+    spec: Spec, models: Mapping[str, _Model], asked: Judged
+) -> dict[tuple[Any, ...], dict[str, float | None]]:
+    """Return a metric row's place → the challenger's difference to the champion there."""
+    if "champion" not in models:
+        return {}
+    found = differences(
+        models["champion"].measured,
+        models["challenger"].measured,
+        asked,
+        confidence=spec.gate.confidence,
+        minimum=spec.gate.minimum,
+    )
+    return {
+        _place({**asked.names(group), "metric": name}): _change(one.change, one.p)
+        for (name, group), one in found.items()
+    }
+
+
+def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return row["scenario"], row["task"], row["slice"], row["metric"]
+
+
+def _change(change: Estimate, p: float | None) -> dict[str, float | None]:
+    return {"diff": change.value, "diff_low": change.low, "diff_high": change.high, "diff_p": p}
+
+
+_NO_CHANGE = _change(Estimate(), None)
+
+
+def _write(
+    lake: Lake,
+    day: date,
+    metrics: list[dict[str, Any]],
+    models: Mapping[str, _Model],
+    samples: Dataset,
+) -> None:
+    """Replace the night's rows of ``metrics`` and ``masks``."""
+    ds = day.isoformat()
     masks = [
         {"ds": ds, "version": model.version, "role": model.role, **row}
         for model in models.values()
         if model.flows is not None
-        for row in _mask_rows(model.flows, samples, layout)
+        for row in _mask_rows(model.flows, samples, samples.layout)
     ]
-    lake.replace("metrics", {"ds": ds}, pa.Table.from_pylist(metrics))
+    rows = pa.Table.from_pylist([{"ds": ds, **row} for row in metrics])
+    lake.replace("metrics", {"ds": ds}, _typed(rows))
     if masks:
         lake.replace("masks", {"ds": ds}, pa.Table.from_pylist(masks))
+
+
+def _typed(rows: pa.Table) -> pa.Table:
+    """Return ``rows`` with numbers where a night has none, as on the first without a champion."""
+    kinds = [
+        pa.field(field.name, pa.float64()) if pa.types.is_null(field.type) else field
+        for field in rows.schema
+    ]
+    return rows.cast(pa.schema(kinds))
 
 
 def _mask_rows(
@@ -245,7 +342,7 @@ def _cells(
 ) -> list[dict[str, Any]]:
     """Return a row for every cell, pooled task, scenario and the whole, all models side by side."""
     of = {
-        role: {(cell.scenario, cell.task): cell for cell in model.metrics}
+        role: {(cell.scenario, cell.task): cell for cell in model.metrics if not cell.slice}
         for role, model in models.items()
     }
     compared = {(one.scenario, one.task): one for one in comparisons}
@@ -256,8 +353,8 @@ def _cells(
             "n": cell.n,
             "positives": cell.positives,
             "note": cell.note,
-            "ne": cell.ne,
-            "pcoc": cell.pcoc,
+            "ne": cell.ne.value if cell.ne else None,
+            "pcoc": cell.pcoc.value if cell.pcoc else None,
             **_estimates("", cell),
             **_estimates("champion_", of.get("champion", {}).get((scenario, task))),
             **_estimates("baseline_", of.get("baseline", {}).get((scenario, task))),

@@ -1,6 +1,6 @@
 """Champion against challenger on the same samples: who is better where, and how sure is that."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -8,16 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.spec import Layout
-from validation.cells import Judged, judged
-from validation.intervals import REPLICATES, Floats, holm, p_value
-from validation.statistic import (
-    Group,
-    Statistic,
-    auc_statistics,
-    cell_groups,
-    logloss_statistics,
-    with_means,
-)
+from validation.cells import Count, Group, Judged, judged
+from validation.intervals import REPLICATES, Estimate, holm, p_value
+from validation.statistic import Measured, Statistic
+from validation.statistic import measure as take
 
 Measure = Literal["logloss", "auc"]
 Verdict = Literal["better", "worse", "same", "insufficient"]
@@ -80,9 +74,9 @@ def compare(
 
     A cell is *worse* when the challenger is worse by more than ``tolerance`` and *better* when it
     is better at all, each beyond chance at ``confidence``, two-sided, with Holm's correction over
-    the cells (and over the pooled tasks). *insufficient*: fewer than ``minimum`` positives or
-    negatives, or a prediction that is not finite. The whole, ``('', '')``, is the mean over the
-    pooled tasks that suffice and has no tolerance: a model must not be worse on the whole.
+    the cells (and over the pooled tasks). *insufficient*: fewer than ``minimum`` positives,
+    negatives or users, or a prediction that is not finite. The whole, ``('', '')``, is the mean
+    over the pooled tasks that suffice and has no tolerance: a model must not be worse on the whole.
 
     Args:
         champion: [n, M] predictions of the model in use.
@@ -94,7 +88,7 @@ def compare(
         measure: ``logloss`` (user bootstrap) or ``auc`` (paired DeLong, clustered by user).
         tolerance: how much worse than the champion is still accepted, in the measure's unit.
         confidence: of intervals and verdicts.
-        minimum: positives and negatives that a cell needs.
+        minimum: positives, negatives and users that a cell needs.
         replicates: resamples of the bootstrap.
         seed: of the resampling.
 
@@ -105,21 +99,94 @@ def compare(
         ValueError: when shapes disagree.
     """
     samples = judged(labels, scenario, users, layout)
-    counts: dict[Group, tuple[int, int]] = {
-        group: _counts(samples, group) for group in cell_groups(samples)
-    }
-    enough: set[Group] = {
-        group for group, (n, ones) in counts.items() if min(ones, n - ones) >= minimum
-    }
-    take = _taker(measure, samples, replicates, seed)
     before, after = (
-        with_means(take(np.asarray(model, dtype=np.float64)), samples, enough)
+        take(np.asarray(model, dtype=np.float64), samples, replicates=replicates, seed=seed)
         for model in (champion, challenger)
     )
-    counts[None, None] = _sum([counts[group] for group in counts if group[0] is None])
-    if (None, None) in before and (None, None) in after:
+    return compare_measured(
+        before,
+        after,
+        samples,
+        measure=measure,
+        tolerance=tolerance,
+        confidence=confidence,
+        minimum=minimum,
+    )
+
+
+def compare_measured(
+    before: Measured,
+    after: Measured,
+    samples: Judged,
+    *,
+    measure: Measure,
+    tolerance: float,
+    confidence: float,
+    minimum: int,
+) -> list[Comparison]:
+    """Compare as :func:`compare` what was measured of both models on the same samples."""
+    enough = _enough(samples, minimum)
+    old, new = (found.with_means(measure, samples, enough) for found in (before, after))
+    if (None, None) in old and (None, None) in new:
         enough.add((None, None))
-    return _Judge(measure, tolerance, confidence, layout).all(counts, before, after, enough)
+    scenarios = range(len(samples.layout.scenarios))
+    groups = [cell for cell in samples.cells if cell[0] is None or cell[0] in scenarios]
+    judge = _Judge(measure, tolerance, confidence, samples)
+    return judge.all([*groups, (None, None)], old, new, enough)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Challenger minus champion in any measure."""
+
+    change: Estimate
+    p: float
+    """Probability of so large a difference between equals, adjusted within cells, slices, …"""
+
+
+def differences(
+    before: Measured, after: Measured, samples: Judged, *, confidence: float, minimum: int
+) -> dict[tuple[str, Group], Difference]:
+    """Return (measure, group) → the paired difference, of every group that suffices.
+
+    Args:
+        before: of the champion.
+        after: of the challenger, on the same samples with the same seed.
+        samples: what both were measured on.
+        confidence: of the intervals.
+        minimum: positives, negatives and users that a cell needs.
+    """
+    enough = _enough(samples, minimum)
+    found: dict[tuple[str, Group], Difference] = {}
+    for name in after.statistics:
+        old, new = (model.with_means(name, samples, enough) for model in (before, after))
+        shared = [group for group in new if group in old and (group in enough or group[1] is None)]
+        for family in _families(shared, samples):
+            changes = [new[group].minus(old[group]) for group in family]
+            chances = holm([_p_value(change) for change in changes])
+            for group, change, p in zip(family, changes, chances, strict=True):
+                found[name, group] = Difference(change=change.estimate(confidence), p=p)
+    return found
+
+
+def _p_value(change: Statistic) -> float:
+    """Return the probability of so large a difference between equals, by its own error."""
+    return p_value(round(change.value, _ROUNDING), round(change.error or 0.0, _ROUNDING))
+
+
+def _enough(samples: Judged, minimum: int) -> set[Group]:
+    """Return the cells, slices and pooled tasks that have what it takes to be judged."""
+    return {cell for cell in samples.cells if not samples.counts[cell].lacks(minimum)}
+
+
+def _families(groups: Sequence[Group], samples: Judged) -> list[list[Group]]:
+    """Return cells, slices, pooled tasks and the means of each: those tested together."""
+    scenarios = len(samples.layout.scenarios)
+    members: dict[tuple[str, bool], list[Group]] = {}
+    for part, m in groups:
+        kind = "all" if part is None else "scenario" if part < scenarios else "slice"
+        members.setdefault((kind, m is None), []).append((part, m))
+    return list(members.values())
 
 
 @dataclass(frozen=True)
@@ -129,36 +196,36 @@ class _Judge:
     measure: Measure
     tolerance: float
     confidence: float
-    layout: Layout
+    samples: Judged
 
     def all(
         self,
-        counts: dict[Group, tuple[int, int]],
+        groups: Sequence[Group],
         before: dict[Group, Statistic],
         after: dict[Group, Statistic],
         enough: set[Group],
     ) -> list[Comparison]:
         """Return the judged comparison of every group that has labels."""
-        known = [group for group, (n, _) in counts.items() if n > 0]
-        found = {g: self._one(g, *counts[g], before.get(g), after.get(g)) for g in known}
-        return self._families(found, enough)
+        counts = self.samples.counts
+        known = [group for group in groups if counts[group].n > 0]
+        found = {g: self._one(g, counts[g], before.get(g), after.get(g)) for g in known}
+        return self._judged(found, enough)
 
     def _one(
         self,
         group: Group,
-        n: int,
-        positives: int,
+        count: Count,
         before: Statistic | None,
         after: Statistic | None,
     ) -> Comparison:
         """Return a group's numbers, not yet adjusted nor judged."""
-        k, m = group
+        names = self.samples.names(group)
         found = Comparison(
-            scenario="" if k is None else self.layout.scenarios[k],
-            task="" if m is None else self.layout.tasks[m],
+            scenario=names["scenario"],
+            task=names["task"],
             measure=self.measure,
-            n=n,
-            positives=positives,
+            n=count.n,
+            positives=count.positives,
             champion=before.value if before else None,
             challenger=after.value if after else None,
             verdict="insufficient",
@@ -177,12 +244,9 @@ class _Judge:
             p_worse=p_value(beyond, error) if beyond > 0 else 1.0,
         )
 
-    def _families(self, found: dict[Group, Comparison], enough: set[Group]) -> list[Comparison]:
+    def _judged(self, found: dict[Group, Comparison], enough: set[Group]) -> list[Comparison]:
         """Adjust the p-values within cells, pooled tasks and the whole; add the verdicts."""
-        members: dict[tuple[bool, bool], list[Group]] = {}
-        for k, m in found:
-            members.setdefault((k is None, m is None), []).append((k, m))
-        for groups in members.values():
+        for groups in _families(list(found), self.samples):
             judged_here = [g for g in groups if g in enough and found[g].p is not None]
             equal = holm([found[g].p or 0.0 for g in judged_here])
             worse = holm([found[g].p_worse or 0.0 for g in judged_here])
@@ -198,20 +262,3 @@ class _Judge:
         if one.p is not None and one.p < chance and one.worsening < 0:
             return "better"
         return "same"
-
-
-def _taker(
-    measure: Measure, samples: Judged, replicates: int, seed: int
-) -> Callable[[Floats], dict[Group, Statistic]]:
-    if measure == "auc":
-        return lambda model: auc_statistics(model, samples, intervals=True)
-    return lambda model: logloss_statistics(model, samples, replicates=replicates, seed=seed)
-
-
-def _counts(samples: Judged, group: tuple[int | None, int]) -> tuple[int, int]:
-    labels = samples.labels[samples.rows(*group), group[1]]
-    return len(labels), int(labels.sum())
-
-
-def _sum(counts: list[tuple[int, int]]) -> tuple[int, int]:
-    return sum(n for n, _ in counts), sum(ones for _, ones in counts)

@@ -60,7 +60,7 @@ def sanity(
     asked = ~np.isnan(labels)
     wrong = int((~np.isfinite(probabilities[asked])).sum())
     overall = next((cell for cell in metrics if not cell.scenario and not cell.task), None)
-    ne = overall.ne if overall else None
+    ne = overall.ne.value if overall and overall.ne else None
     return [
         Check(
             name="finite",
@@ -120,8 +120,8 @@ def _objections(gate: Gate, comparisons: Sequence[Comparison]) -> list[str]:
     found = [_worse(gate, one) for one in comparisons if one.verdict == "worse"]
     if overall is None or overall.verdict == "insufficient":
         found.append(
-            f"too few labels to judge: no task has {gate.minimum} positives and {gate.minimum} "
-            "negatives with finite predictions of both models"
+            f"too few labels to judge: no task has {gate.minimum} positives, negatives and users "
+            "with finite predictions of both models"
         )
     return found
 

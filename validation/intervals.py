@@ -22,9 +22,13 @@ _CHUNK = 50
 class Estimate:
     """A value with the interval around it; no bounds when nothing tells how it varies."""
 
-    value: float
+    value: float | None = None
+    """None: not known."""
     low: float | None = None
     high: float | None = None
+
+
+UNKNOWN = Estimate()
 
 
 def interval(value: float, error: float, confidence: float) -> Estimate:
@@ -60,50 +64,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
-
-
-def auc_influence(scores: Floats, positive: NDArray[np.bool_]) -> tuple[float, Floats]:
-    """Return the AUC and each sample's part in its error, in O(n log n).
-
-    The parts are DeLong's structural components (DeLong et al. 1988; computed from one sort as in
-    Sun & Xu 2014), centred and scaled so that the sum of their squares is DeLong's variance. The
-    difference of two AUCs on the same samples has the difference of the parts.
-
-    Args:
-        scores: [n], finite.
-        positive: [n]; at least one true and one false.
-
-    Returns:
-        The AUC (ties count half) and the parts [n].
-    """
-    order = np.argsort(scores)
-    ordered, ahead = scores[order], positive[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-    sizes = np.diff(np.r_[starts, len(ordered)])
-    positives = np.add.reduceat(ahead, starts, dtype=np.int64)
-    negatives = sizes - positives
-    m, n = int(positives.sum()), int(negatives.sum())
-    beaten = np.repeat((np.cumsum(negatives) - negatives / 2) / n, sizes)
-    beating = np.repeat((m - np.cumsum(positives) + positives / 2) / m, sizes)
-    area = float(beaten[ahead].sum() / m)
-    parts = np.empty(len(scores))
-    parts[order] = np.where(
-        ahead,
-        (beaten - area) / math.sqrt(m * max(m - 1, 1)),
-        (beating - area) / math.sqrt(n * max(n - 1, 1)),
-    )
-    return area, parts
-
-
-def clustered_error(parts: Floats, clusters: Ints) -> float:
-    """Return the standard error of a statistic from its samples' parts, summed by cluster.
-
-    Args:
-        parts: [n] influence of each sample.
-        clusters: [n] indices of the users, from 0; with one sample a user this is DeLong's error.
-    """
-    sums = np.bincount(clusters, weights=parts)
-    return math.sqrt(float(sums @ sums))
 
 
 def bootstrap_sums(sums: Floats, *, replicates: int = REPLICATES, seed: int = 1) -> Floats:

@@ -3,15 +3,16 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
+from features.conditions import parse
 from features.errors import SpecError
-from features.spec.layout import layout_of
+from features.spec.layout import layout_of, sliceable
 from features.spec.model import Spec
 
 
@@ -84,7 +85,21 @@ def parse_spec(text: str, file: str) -> Spec:
         raise SpecError(f"{file}: {_explain(error)}") from None
     for place, names in _namings(spec).items():
         _require_apart(f"{file}: {place}", names)
+    for complaint in _unknown_columns(spec):
+        raise SpecError(f"{file}: {complaint}")
     return spec
+
+
+def _unknown_columns(spec: Spec) -> Iterator[str]:
+    """Yield a complaint for every slice that asks for a column ``encoded`` will not have."""
+    known = sliceable(spec)
+    for name, text in spec.evaluation.slices.items():
+        for column in parse(text).columns:
+            if column not in known:
+                yield (
+                    f"evaluation.slices.{name}: there is no column '{column}'; "
+                    f"known: {', '.join(known)}"
+                )
 
 
 def spec_hash(spec: Spec, *sections: str) -> str:

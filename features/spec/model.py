@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from features.days import whole_days
 from features.spec.base import Duration, Name, Scalar, Section, listed
-from features.spec.policy import Alerts, Audit, Gate, Training
+from features.spec.policy import Alerts, Audit, Evaluation, Gate, Training
 
 
 class DayColumn(Section):
@@ -328,6 +328,7 @@ class Spec(Section):
     rules: tuple[Rule, ...] = ()
     audit: Audit = Audit()
     training: Training = Training()
+    evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
     alerts: Alerts = Alerts()
 

@@ -3,9 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
-from features.spec.base import Duration, Section
+from features.conditions import ConditionError, parse
+from features.spec.base import Duration, Name, Section
 
 AuditCheck = Literal[
     "schema",
@@ -119,9 +120,26 @@ class Gate(Section):
     """How much worse than the champion a cell may be."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     minimum: int = Field(default=30, ge=1)
-    """Positives and negatives a cell needs before it is judged."""
+    """Positives, negatives and users a cell needs before it is judged."""
     approval: bool = False
     """Whether a person must agree in Airflow before the champion changes."""
+
+
+class Evaluation(Section):
+    """What models are measured on beside cells, scenarios and tasks."""
+
+    slices: dict[Name, str] = Field(default_factory=dict)
+    """Name → condition on the columns of ``encoded``; a sample may be in several slices."""
+
+    @field_validator("slices")
+    @classmethod
+    def _readable(cls, slices: dict[str, str]) -> dict[str, str]:
+        for name, text in slices.items():
+            try:
+                parse(text)
+            except ConditionError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return slices
 
 
 class Alerts(Section):

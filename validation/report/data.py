@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from validation.intervals import UNKNOWN, Estimate
+
 Outcome = Literal[
     "promoted",
     "first champion",
@@ -38,20 +40,11 @@ class Decision:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A number with its confidence interval, where one could be computed."""
-
-    value: float | None = None
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Scores:
     """How well one model did in one cell."""
 
-    auc: Estimate = Estimate()
-    logloss: Estimate = Estimate()
+    auc: Estimate = UNKNOWN
+    logloss: Estimate = UNKNOWN
     """Mean log loss in nats."""
     ne: float | None = None
     """Log loss over that of always predicting the cell's mean rate; below 1 is better than that."""
@@ -76,7 +69,7 @@ class Cell:
     champion: Scores = Scores()
     baseline: Scores = Scores()
     """A shared-bottom network trained on the same days."""
-    difference: Estimate = Estimate()
+    difference: Estimate = UNKNOWN
     """Challenger minus champion in the gate's measure, on the same samples."""
     history: tuple[float | None, ...] = ()
     """The gate's measure of the last nights' challengers, oldest first, tonight's last."""

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 from features.spec import FLOWS
+from validation.intervals import Estimate
 from validation.report.data import (
     Cell,
     CellMask,
@@ -12,7 +13,6 @@ from validation.report.data import (
     Data,
     Day,
     Decision,
-    Estimate,
     Finding,
     Flow,
     Look,

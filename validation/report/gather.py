@@ -9,12 +9,12 @@ from datetime import datetime
 from typing import Any, get_args
 
 from features.spec import Spec
+from validation.intervals import Estimate
 from validation.report.data import (
     Cell,
     CellMask,
     CellVerdict,
     Decision,
-    Estimate,
     Flow,
     Look,
     Masks,
@@ -181,6 +181,7 @@ def _history(
         row
         for row in metrics
         if row["role"] == "challenger" and row["metric"] == spec.gate.measure and row["ds"] <= ds
+        if not row.get("slice")
     ]
     nights = sorted({row["ds"] for row in kept})[-HISTORY:]
     values = {(row["scenario"], row["task"], row["ds"]): finite(row["value"]) for row in kept}

@@ -11,7 +11,8 @@ from itertools import pairwise
 from markupsafe import Markup, escape
 
 from features.spec import FLOWS
-from validation.report.data import CellMask, CellVerdict, Estimate, Flow, Use
+from validation.intervals import Estimate
+from validation.report.data import CellMask, CellVerdict, Flow, Use
 
 TILE = 21.0
 """Side of one flow's tile in a mask picture, in view-box units."""

@@ -8,12 +8,12 @@ from typing import Any
 
 from markupsafe import Markup
 
+from validation.intervals import Estimate
 from validation.report import svg, words
 from validation.report.data import (
     Cell,
     Data,
     Day,
-    Estimate,
     Masks,
     Quality,
     ReportData,

@@ -3,12 +3,12 @@
 import math
 from datetime import date
 
+from validation.intervals import Estimate
 from validation.report.data import (
     Cell,
     CellMask,
     CellVerdict,
     Decision,
-    Estimate,
     Flow,
     Measure,
     Outcome,

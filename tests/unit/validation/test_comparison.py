@@ -121,11 +121,11 @@ def test_many_equal_cells_seldom_give_a_single_false_alarm():
     alarms = 0
     for run in range(100):
         rng = np.random.default_rng([3, run])
-        logits = rng.normal(-1, 1, (4000, 1))
-        labels = (rng.random((4000, 1)) < sigmoid(logits)).astype(float)
+        logits = rng.normal(-1, 1, (2000, 1))
+        labels = (rng.random((2000, 1)) < sigmoid(logits)).astype(float)
         models = [sigmoid(logits + rng.normal(0, 0.4, logits.shape)) for _ in range(2)]
         found = compare(
-            *models, labels, rng.integers(0, 10, 4000), np.arange(4000), layout, replicates=200
+            *models, labels, rng.integers(0, 10, 2000), np.arange(2000), layout, replicates=100
         )
         alarms += any(one.verdict == "worse" for one in found if one.scenario)
     assert alarms <= 8

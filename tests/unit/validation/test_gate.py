@@ -115,7 +115,7 @@ def test_mode_off_promotes_without_a_comparison():
 
 
 def test_sanity_counts_wrong_predictions_and_reads_the_overall_entropy():
-    whole = CellMetrics(scenario="", task="", n=4, positives=2, ne=0.8, auc=Estimate(value=0.7))
+    whole = CellMetrics(scenario="", task="", n=4, positives=2, ne=Estimate(value=0.8))
     predicted, labels = np.array([[0.1, np.nan], [np.inf, 0.2]]), np.array([[0, 1], [1, 0]])
     finite, beats = sanity(predicted, labels, [whole])
     assert (finite.passed, finite.sentence) == (False, "2 of 4 predictions are not finite numbers")

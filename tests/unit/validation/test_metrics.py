@@ -8,6 +8,7 @@ import pytest
 
 from features.spec import Layout
 from validation.metrics import CellMetrics, auc, by_cell
+from validation.sums import BIN_LABELS, BINS
 
 SHOP = Layout(scenarios=("feed", "live"), tasks=("click", "buy"), columns=())
 
@@ -61,9 +62,12 @@ def test_each_cell_has_the_measures_of_its_own_labels():
     assert (found.n, found.positives) == (rows.sum(), y.sum())
     assert found.auc.value == pytest.approx(pairwise_auc(p, y))
     assert found.logloss.value == pytest.approx(loss)
-    assert found.ne == pytest.approx(loss / -(base * np.log(base) + (1 - base) * np.log(1 - base)))
-    assert found.pcoc == pytest.approx(p.sum() / y.sum())
-    assert found.note == ""
+    assert found.ne.value == pytest.approx(
+        loss / -(base * np.log(base) + (1 - base) * np.log(1 - base))
+    )
+    assert found.pcoc.value == pytest.approx(p.sum() / y.sum())
+    assert found.note == "insufficient: 15 positives of 30"
+    assert (found.auc.low, found.logloss.high) == (None, None)
 
 
 def test_a_task_is_pooled_over_scenarios():
@@ -88,8 +92,8 @@ def test_a_constant_prediction_of_the_base_rate_has_a_normalised_entropy_of_one(
     _, labels, scenario, users = market()
     chances = np.broadcast_to(labels.mean(axis=0), labels.shape)
     whole = cell(by_cell(chances, labels, scenario, users, SHOP), "", "")
-    assert whole.ne == pytest.approx(1)
-    assert whole.pcoc == pytest.approx(1)
+    assert whole.ne.value == pytest.approx(1)
+    assert whole.pcoc.value == pytest.approx(1)
     assert whole.auc.value == pytest.approx(0.5)
 
 
@@ -99,7 +103,7 @@ def test_a_cell_with_one_class_says_so_and_has_no_auc():
     found = cell(by_cell(chances, labels, scenario, users, SHOP), "feed", "buy")
     assert (found.auc, found.ne, found.pcoc) == (None, None, None)
     assert found.logloss is not None
-    assert found.note == "only negatives: no AUC"
+    assert found.note == "insufficient: only negatives, no AUC"
 
 
 def test_a_cell_without_labels_says_so():
@@ -131,10 +135,15 @@ def test_a_confident_mistake_costs_much_but_not_everything():
 
 def test_rows_are_those_of_the_metrics_table():
     found = cell(by_cell(*market(), SHOP), "feed", "click").rows()
-    assert {row["metric"] for row in found} == {"auc", "logloss", "ne", "pcoc", "n", "positives"}
+    assert {row["metric"] for row in found} == {
+        "auc", "gauc", "gauc_dropped", "logloss", "ne", "pcoc", "ece", "ece_by_chance", "n",
+        "positives",
+    }  # fmt: skip
     auc_row = next(row for row in found if row["metric"] == "auc")
     assert auc_row["low"] < auc_row["value"] < auc_row["high"]
-    assert set(auc_row) == {"scenario", "task", "metric", "value", "low", "high", "n"}
+    assert set(auc_row) == {
+        "scenario", "task", "slice", "metric", "value", "low", "high", "n", "note",
+    }  # fmt: skip
 
 
 def test_users_may_be_named_by_text():
@@ -152,6 +161,110 @@ def test_shapes_that_disagree_are_refused():
         by_cell(chances, labels, scenario + 1, users, SHOP)
 
 
+def grouped_auc(p, y, groups):
+    """Return the impression-weighted AUC of groups with both classes, and the share left out."""
+    held = [groups == group for group in np.unique(groups)]
+    mixed = [rows for rows in held if 0 < y[rows].sum() < rows.sum()]
+    seen = sum(rows.sum() for rows in mixed)
+    won = sum(rows.sum() * pairwise_auc(p[rows], y[rows]) for rows in mixed)
+    return won / seen, 1 - seen / len(y)
+
+
+def test_gauc_ranks_within_a_users_day_and_says_what_it_leaves_out():
+    chances, labels, scenario, users = market()
+    days = np.random.default_rng(4).integers(0, 3, 600)
+    found = by_cell(chances, labels, scenario, users, SHOP, days=days)
+    for at, rows in (("live", scenario == 1), ("", scenario >= 0)):
+        own = cell(found, at, "click")
+        value, dropped = grouped_auc(chances[rows, 0], labels[rows, 0], (users * 3 + days)[rows])
+        assert own.gauc.value == pytest.approx(value)
+        assert own.dropped == pytest.approx(dropped)
+
+
+def test_users_whose_days_are_of_one_class_leave_no_gauc():
+    chances, labels = np.full((40, 1), 0.5), np.tile([[0.0], [1.0]], (20, 1))
+    layout = Layout(scenarios=("feed",), tasks=("click",), columns=())
+    found = by_cell(chances, labels, np.zeros(40, int), np.arange(40), layout)[0]
+    assert (found.gauc, found.dropped) == (None, 1.0)
+
+
+def test_the_calibration_error_is_that_of_bins_of_equal_size():
+    chances, labels, scenario, users = market()
+    found = cell(by_cell(chances, labels, scenario, users, SHOP), "", "click")
+    p, y = chances[:, 0], labels[:, 0]
+    below = np.array([(p < one).sum() for one in p])
+    count = min(int(min(y.sum(), (1 - y).sum())) // BIN_LABELS, BINS)
+    bins = below * count // len(p)
+    off = sum(abs((p - y)[bins == number].sum()) for number in range(count))
+    assert count > 2
+    assert found.ece.value == pytest.approx(off / len(p))
+
+
+def test_a_calibrated_model_has_no_more_calibration_error_than_chance_gives():
+    chances, labels, scenario, users = market(20_000, users=20_000)
+    right = cell(by_cell(chances, labels, scenario, users, SHOP), "", "click")
+    wrong = cell(by_cell(chances * 0.8, labels, scenario, users, SHOP), "", "click")
+    assert right.ece.low == 0
+    assert right.ece.value == pytest.approx(right.ece_by_chance, rel=0.5)
+    assert wrong.ece.low > wrong.ece_by_chance
+    assert wrong.pcoc.high < 0.9
+
+
+def test_a_slice_has_the_measures_of_its_own_samples_over_all_scenarios():
+    chances, labels, scenario, users = market()
+    new = users < 20
+    found = by_cell(chances, labels, scenario, users, SHOP, slices={"new_users": new})
+    own = [it for it in found if it.slice == "new_users"]
+    assert [(it.scenario, it.task) for it in own] == [("", "click"), ("", "buy"), ("", "")]
+    assert own[0].n == new.sum()
+    assert own[0].auc.value == pytest.approx(pairwise_auc(chances[new, 0], labels[new, 0]))
+    assert own[0].pcoc.value == pytest.approx(chances[new, 0].sum() / labels[new, 0].sum())
+    assert own[0].rows()[0]["slice"] == "new_users"
+
+
+def test_a_slice_changes_nothing_outside_it():
+    plain = by_cell(*market(), SHOP)
+    sliced = by_cell(*market(), SHOP, slices={"none": np.zeros(600, bool)})
+    assert [it for it in sliced if not it.slice] == plain
+    assert {it.note for it in sliced if it.slice} == {"no label to judge"}
+
+
+def test_a_cell_of_few_users_is_insufficient_however_many_labels_they_bring():
+    chances, labels, scenario, users = market(2000)
+    found = cell(by_cell(chances, labels, scenario, users % 5, SHOP), "feed", "click")
+    assert found.note == "insufficient: 5 users of 30"
+    assert found.auc.low is None
+
+
+def test_many_users_resampled_in_groups_have_the_interval_of_each_by_itself(monkeypatch):
+    rng = np.random.default_rng(6)
+    chances = rng.beta(2, 5, (12_000, 2))
+    labels = (rng.random((12_000, 2)) < chances).astype(float)
+    case = chances, labels, rng.integers(0, 2, 12_000), rng.integers(0, 9000, 12_000), SHOP
+    grouped = cell(by_cell(*case), "", "click")
+    monkeypatch.setattr("validation.cells.BUCKETS", 10**6)
+    alone = cell(by_cell(*case), "", "click")
+    for name in ("gauc", "logloss", "ne", "pcoc"):
+        one, other = getattr(grouped, name), getattr(alone, name)
+        assert one.value == pytest.approx(other.value)
+        assert one.high - one.low == pytest.approx(other.high - other.low, rel=0.12)
+
+
+@pytest.mark.parametrize("scale", ["plain", "rounded"])
+def test_measures_are_those_of_scikit_learn(scale):
+    metrics = pytest.importorskip("sklearn.metrics")
+    chances, labels, scenario, users = market(3000)
+    chances = chances.round(1).clip(0.1, 0.9) if scale == "rounded" else chances
+    for one in by_cell(chances, labels, scenario, users, SHOP, replicates=0):
+        if not one.task:
+            continue
+        places = {"feed": scenario == 0, "live": scenario == 1, "": scenario >= 0}
+        at, m = places[one.scenario], SHOP.tasks.index(one.task)
+        p, y = chances[at, m], labels[at, m]
+        assert one.auc.value == pytest.approx(metrics.roc_auc_score(y, p))
+        assert one.logloss.value == pytest.approx(metrics.log_loss(y, p))
+
+
 @pytest.mark.benchmark
 def test_a_million_predictions_in_six_cells_take_two_seconds():
     rng = np.random.default_rng(1)
@@ -161,5 +274,5 @@ def test_a_million_predictions_in_six_cells_take_two_seconds():
     labels = (rng.random((n, 2)) < chances).astype(float)
     scenario, users = rng.integers(0, 3, n), rng.integers(0, 100_000, n)
     started = time.process_time()
-    by_cell(chances, labels, scenario, users, layout, replicates=0)
+    by_cell(chances, labels, scenario, users, layout)
     assert time.process_time() - started < 2

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from validation.intervals import Estimate
 from validation.report import svg, views
-from validation.report.data import Cell, CellMask, Estimate, Flow, Quality, Step
+from validation.report.data import Cell, CellMask, Flow, Quality, Step
 from validation.report.example import example
 from validation.report.svg import Axis
 
