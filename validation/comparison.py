@@ -156,9 +156,9 @@ def differences(
         confidence: of the intervals.
         minimum: positives, negatives and users that a cell needs.
     """
-    enough = _enough(samples, minimum)
     found: dict[tuple[str, Group], Difference] = {}
     for name in after.statistics:
+        enough = {cell for cell in _enough(samples, minimum) if after.suffices(name, cell, minimum)}
         old, new = (model.with_means(name, samples, enough) for model in (before, after))
         shared = [group for group in new if group in old and (group in enough or group[1] is None)]
         for family in _families(shared, samples):

@@ -146,7 +146,14 @@ def cell_metrics(
         parts = [group] if group in notes else [cell for cell in notes if cell[0] == group[0]]
         count, said = samples.counts[group], [notes[part] for part in parts if notes[part]]
         taken = {name: means[name].get(group) for name in ESTIMATES}
-        shown = {name: _estimate(taken[name], confidence, not said) for name in ESTIMATES}
+        shown = {
+            name: _estimate(
+                taken[name],
+                confidence,
+                not said and all(found.suffices(name, part, minimum) for part in parts),
+            )
+            for name in ESTIMATES
+        }
         names = samples.names(group)
         return CellMetrics(
             scenario=names["scenario"],

@@ -36,10 +36,16 @@ class Ranked:
         return Ranked(self.rows[kept], self.run[kept], self.positive[kept], segment)
 
     def within(self, segments: Ints) -> "Ranked":
-        """Return the samples in the order of segment [n], then of prediction."""
+        """Return the samples in the order of segment [n], then of prediction.
+
+        Those of segments with a single class are left out: no part of such a segment has both.
+        """
+        own = segments[self.rows]
+        size, ones = np.bincount(own), np.bincount(own, self.positive)
+        kept = np.flatnonzero(((ones > 0) & (ones < size))[own])
         # The place in this order rides in the key's low bits: a plain sort is twice an argsort.
         bits = len(self.rows).bit_length()
-        keys = np.sort(segments[self.rows] << bits | np.arange(len(self.rows)))
+        keys = np.sort(own[kept] << bits | kept)
         place = keys & ((1 << bits) - 1)
         return Ranked(self.rows[place], self.run[place], self.positive[place], keys >> bits)
 
@@ -54,11 +60,21 @@ class Ranked:
 def rank(scores: Floats, positive: Bools, rows: Ints) -> Ranked:
     """Return ``rows`` in the order of their finite ``scores`` [n]."""
     own = scores[rows]
-    order = np.argsort(own)
+    order = _order(own)
     ordered, placed = own[order], rows[order]
     run = np.zeros(len(rows), dtype=np.int64)
     np.cumsum(ordered[1:] != ordered[:-1], out=run[1:])
     return Ranked(placed, run, positive[placed])
+
+
+def _order(scores: Floats) -> Ints:
+    """Return the places of ``scores`` in ascending order."""
+    short = scores.astype(np.float32)
+    if len(short) == 0 or short.min() < 0 or not np.array_equal(short, scores):
+        return np.argsort(scores)
+    # What models predict: 32 bits that order as integers do, and leave room for the place.
+    keys = np.sort(short.view(np.int32).astype(np.int64) << 32 | np.arange(len(short)))
+    return keys & ((1 << 32) - 1)
 
 
 def influence(ranked: Ranked) -> tuple[float, Floats]:

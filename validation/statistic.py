@@ -102,6 +102,12 @@ class Measured:
     totals: Mapping[Group, Sums]
     """Sums over cells, slices and pooled tasks with finite predictions."""
 
+    def suffices(self, measure: str, cell: Group, minimum: int) -> bool:
+        """Return whether what only this measure needs is there: of GAUC, users' days to rank in."""
+        return measure != "gauc" or (
+            cell in self.totals and bool(self.totals[cell].user_days >= minimum)
+        )
+
     def with_means(
         self, measure: str, samples: Judged, among: Container[Group]
     ) -> dict[Group, Statistic]:

@@ -78,12 +78,6 @@ def layout_of(spec: Spec) -> Layout:
     )
 
 
-def sliceable(spec: Spec) -> tuple[str, ...]:
-    """Return the columns of ``encoded`` that a slice may ask for: those with one value a row."""
-    layout = layout_of(spec)
-    return ("scenario", *(column.name for column in layout.of("category", "number")))
-
-
 def entity_name(entity: Entity) -> str:
     """Return an entity's name in tables.
 

@@ -3,16 +3,17 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 from pydantic import ValidationError
 
-from features.conditions import parse
+from features.conditions import ConditionError, parse
 from features.errors import SpecError
-from features.spec.layout import layout_of, sliceable
+from features.spec.layout import layout_of
 from features.spec.model import Spec
 
 
@@ -85,21 +86,22 @@ def parse_spec(text: str, file: str) -> Spec:
         raise SpecError(f"{file}: {_explain(error)}") from None
     for place, names in _namings(spec).items():
         _require_apart(f"{file}: {place}", names)
-    for complaint in _unknown_columns(spec):
-        raise SpecError(f"{file}: {complaint}")
+    _check_slices(spec, file)
     return spec
 
 
-def _unknown_columns(spec: Spec) -> Iterator[str]:
-    """Yield a complaint for every slice that asks for a column ``encoded`` will not have."""
-    known = sliceable(spec)
+def _check_slices(spec: Spec, file: str) -> None:
+    """Ask every slice of a table without rows, so that no night finds out that it can't be."""
+    layout = layout_of(spec)
+    kinds = {"scenario": pa.int32()}
+    kinds |= {column.name: pa.int32() for column in layout.of("category")}
+    kinds |= {column.name: pa.float32() for column in layout.of("number")}
+    nothing = pa.table({name: pa.array([], kind) for name, kind in kinds.items()})
     for name, text in spec.evaluation.slices.items():
-        for column in parse(text).columns:
-            if column not in known:
-                yield (
-                    f"evaluation.slices.{name}: there is no column '{column}'; "
-                    f"known: {', '.join(known)}"
-                )
+        try:
+            parse(text).holds(nothing)
+        except ConditionError as error:
+            raise SpecError(f"{file}: evaluation.slices.{name}: {error}") from None
 
 
 def spec_hash(spec: Spec, *sections: str) -> str:

@@ -115,6 +115,7 @@ def test_a_spec_declares_slices_over_the_columns_it_encodes():
             "evaluation.slices.new: there is no column 'n_count_user'; known: sce",
         ),
         ("m_items_tags = 3", "evaluation.slices.new: there is no column 'm_items_tags'"),
+        ("c_place = ''feed''", "evaluation.slices.new: column 'c_place' holds int32 and can't be"),
         ("n_position < ", "evaluation.slices: new: expected a number"),
     ],
 )

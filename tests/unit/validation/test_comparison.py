@@ -7,9 +7,11 @@ import pytest
 
 from features.spec import Layout
 from features.spec.policy import Gate
-from validation.comparison import compare
+from validation.cells import judged
+from validation.comparison import compare, differences
 from validation.gate import decide, sanity
 from validation.metrics import by_cell
+from validation.statistic import measure
 
 SHOP = Layout(scenarios=("feed", "live"), tasks=("click", "buy"), columns=())
 
@@ -139,3 +141,60 @@ def test_the_decision_and_its_evidence_are_json():
     said = json.loads(json.dumps(decision.to_json(), allow_nan=False))
     assert said["cells"][0]["scenario"] == "feed"
     assert said["checks"][0]["name"] == "finite"
+
+
+def paired(before, after, labels, scenario, users, **options):
+    """Return what two models differ by, in every measure and group."""
+    samples = judged(labels, scenario, users, SHOP, **options)
+    measured = [measure(model, samples, replicates=300) for model in (before, after)]
+    found = differences(*measured, samples, confidence=0.95, minimum=30)
+    names = {group: tuple(samples.names(group).values()) for _, group in found}
+    return {(name, *names[group]): one for (name, group), one in found.items()}
+
+
+def test_every_measure_has_a_paired_difference_in_cells_slices_and_the_whole():
+    logits, labels, scenario, users = market()
+    new = np.arange(len(users)) % 3 == 0
+    found = paired(
+        blurred(logits, 1.5), sigmoid(logits), labels, scenario, users, slices={"new": new}
+    )
+    for name, better in (("auc", 1), ("gauc", 1), ("logloss", -1), ("ne", -1), ("ece", -1)):
+        for place in (("feed", "click", ""), ("", "click", "new"), ("", "click", ""), ("", "", "")):
+            one = found[name, *place]
+            assert one.change.value * better > 0
+            assert one.change.low < one.change.value < one.change.high
+            assert one.p < 0.05
+
+
+def test_a_paired_difference_is_surer_than_two_intervals_apart():
+    logits, *rest = market()
+    before, after = blurred(logits, 0.3), sigmoid(logits)
+    found = paired(before, after, *rest)
+    alone = next(
+        it for it in by_cell(after, *rest, SHOP) if (it.scenario, it.task) == ("", "click")
+    )
+    for name in ("auc", "logloss"):
+        change, own = found[name, "", "click", ""].change, getattr(alone, name)
+        assert change.high - change.low < 0.6 * (own.high - own.low)
+
+
+def test_p_values_are_corrected_within_cells_and_slices_apart():
+    logits, *rest = market()
+    before, after = blurred(logits, 0.25), blurred(logits, 0.2, seed=6)
+    halves = {f"part{part}": np.arange(8000) % 2 == part for part in range(2)}
+    plain, sliced = paired(before, after, *rest), paired(before, after, *rest, slices=halves)
+    assert all(sliced[place].p == pytest.approx(one.p) for place, one in plain.items())
+
+
+def test_a_cell_that_does_not_suffice_has_no_difference():
+    logits, labels, scenario, users = market(1000)
+    labels[scenario == 1, 1] = 0
+    found = paired(blurred(logits, 1), sigmoid(logits), labels, scenario, users)
+    assert ("logloss", "live", "buy", "") not in found
+    assert ("logloss", "live", "click", "") in found
+
+
+def test_labels_of_a_few_users_are_insufficient_however_sure_they_look():
+    logits, labels, scenario, users = market(2000)
+    found = compare(blurred(logits, 1), sigmoid(logits), labels, scenario, users % 3, SHOP)
+    assert set(verdicts(found).values()) == {"insufficient"}

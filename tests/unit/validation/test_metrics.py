@@ -188,6 +188,15 @@ def test_users_whose_days_are_of_one_class_leave_no_gauc():
     assert (found.gauc, found.dropped) == (None, 1.0)
 
 
+def test_few_users_days_of_both_classes_leave_a_gauc_without_bounds():
+    chances, labels, scenario, users = market(2000)
+    lone = np.where(users < 20, users, 1000 + np.arange(2000))
+    found = cell(by_cell(chances, labels, scenario, lone, SHOP), "", "click")
+    assert found.note == ""
+    assert found.gauc.value is not None
+    assert (found.gauc.low, found.auc.low is None) == (None, False)
+
+
 def test_the_calibration_error_is_that_of_bins_of_equal_size():
     chances, labels, scenario, users = market()
     found = cell(by_cell(chances, labels, scenario, users, SHOP), "", "click")
@@ -250,11 +259,12 @@ def test_many_users_resampled_in_groups_have_the_interval_of_each_by_itself(monk
         assert one.high - one.low == pytest.approx(other.high - other.low, rel=0.12)
 
 
-@pytest.mark.parametrize("scale", ["plain", "rounded"])
+@pytest.mark.parametrize("scale", ["plain", "rounded", "32 bits"])
 def test_measures_are_those_of_scikit_learn(scale):
     metrics = pytest.importorskip("sklearn.metrics")
     chances, labels, scenario, users = market(3000)
     chances = chances.round(1).clip(0.1, 0.9) if scale == "rounded" else chances
+    chances = chances.astype(np.float32) if scale == "32 bits" else chances
     for one in by_cell(chances, labels, scenario, users, SHOP, replicates=0):
         if not one.task:
             continue

@@ -239,6 +239,7 @@ def test_trends_hold_the_challengers_of_the_last_nights_only(spec: Spec) -> None
         row(NIGHT, 0.36),
         row(NIGHT, 0.9, role="champion"),
         row(NIGHT, 0.7, metric="auc"),
+        row(NIGHT, 0.9) | {"slice": "new_users"},
         row("2026-01-15", 0.1),
     ]
     quality = _gather(spec, _full(), metrics=metrics).quality
