@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.conditions import Condition, ConditionError, parse
-from features.errors import SpecError, TrainingError
+from features.conditions import parse
+from features.errors import TrainingError
 from features.lake import Lake
 from features.spec import FLOWS, Layout, Spec, layout_of
 from jobs.home import Home
 from jobs.runs import results
+from jobs.scoring import Scored, scores
 from jobs.timing import Stopwatch
 from jobs.train import registry_of
-from training.artifact import Scorer, load
 from training.data import Dataset, read_days
 from training.registry import Registry
 from validation.cells import Bools, Judged, judged
@@ -28,24 +28,9 @@ from validation.intervals import Estimate
 from validation.metrics import CellMetrics, cell_metrics
 from validation.statistic import Measured, measure
 
-Probabilities = NDArray[np.float64]
-
 
 @dataclass(frozen=True, kw_only=True)
-class _Scored:
-    """One of the models judged tonight, with what it says of the judged samples."""
-
-    role: str
-    """challenger, champion or baseline."""
-    version: str
-    probabilities: Probabilities
-    """[n, M]; NaN in a cell the model does not know."""
-    flows: NDArray[np.floating] | None
-    """[n, M, 4] strengths, 0 for a pruned flow; None for a model without flows."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Model(_Scored):
+class _Model(Scored):
     """The same, with how good it is."""
 
     measured: Measured
@@ -84,7 +69,8 @@ def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]
             slices=slices,
         )
     with watch.step("score"):
-        scored = _scores(registry, version, samples, home)
+        validation = _read_validation(spec, lake, said["train"]["split"])
+        scored = scores(registry, version, samples, validation, home)
     with watch.step("measure"):
         models = {role: _measure(spec, one, asked) for role, one in scored.items()}
     with watch.step("compare"):
@@ -139,11 +125,7 @@ def _judged_samples(
 
 
 def _slices(spec: Spec, lake: Lake, days: list[date], version: int) -> dict[str, Bools]:
-    """Return slice → which rows of the days are in it, in the order of ``read_days``.
-
-    Raises:
-        SpecError: naming the slice and the column that it can't be asked of.
-    """
+    """Return slice → which rows of the days are in it, in the order of ``read_days``."""
     asked = {name: parse(text) for name, text in spec.evaluation.slices.items()}
     if not asked:
         return {}
@@ -153,46 +135,16 @@ def _slices(spec: Spec, lake: Lake, days: list[date], version: int) -> dict[str,
         filters=[("ds", "in", wanted)], columns=["ds", "sample_id", *columns]
     )
     rows = rows.sort_by([("ds", "ascending"), ("sample_id", "ascending")])
-    return {name: _held(name, condition, rows) for name, condition in asked.items()}
+    return {name: condition.holds(rows) for name, condition in asked.items()}
 
 
-def _held(name: str, condition: Condition, rows: pa.Table) -> Bools:
-    try:
-        return condition.holds(rows)
-    except ConditionError as error:
-        raise SpecError(f"evaluation.slices.{name}: {error}; correct it in the spec") from None
+def _read_validation(spec: Spec, lake: Lake, split: Mapping[str, Any]) -> Dataset:
+    """Return the days that the night's model was chosen on, but not trained on."""
+    days = [date.fromisoformat(ds) for ds in split["validate"]]
+    return read_days(lake, layout_of(spec), days, lake.open("encoded").version())
 
 
-def _scores(registry: Registry, version: str, samples: Dataset, home: Home) -> dict[str, _Scored]:
-    """Score the samples with every model there is: role → answers."""
-    versions = {"challenger": (version, "challenger"), "baseline": (version, "baseline")}
-    champion = registry.champion()
-    if champion is not None and champion.version != version:
-        versions["champion"] = (champion.version, "challenger")
-    found = {}
-    with home.scratch() as scratch:
-        for role, (number, part) in versions.items():
-            folder = registry.download(number, scratch / role, part)
-            found[role] = _score(role, number, load(folder), samples)
-    return found
-
-
-def _score(role: str, version: str, scorer: Scorer, samples: Dataset) -> _Scored:
-    """Score the samples; the model may come from an older spec with other tasks."""
-    scores, flows = scorer.score(samples), scorer.flows(samples)
-    probabilities = np.full(samples.labels.shape, np.nan)
-    strengths = None if flows is None else np.zeros((*samples.labels.shape, len(FLOWS)))
-    for m, task in enumerate(samples.layout.tasks):
-        if task not in scorer.layout.tasks:
-            continue
-        theirs = scorer.layout.tasks.index(task)
-        probabilities[:, m] = scores[:, theirs]
-        if strengths is not None and flows is not None:
-            strengths[:, m] = np.nan_to_num(flows[:, theirs])
-    return _Scored(role=role, version=version, probabilities=probabilities, flows=strengths)
-
-
-def _measure(spec: Spec, one: _Scored, asked: Judged) -> _Model:
+def _measure(spec: Spec, one: Scored, asked: Judged) -> _Model:
     measured = measure(one.probabilities, asked)
     gate = spec.gate
     return _Model(
@@ -241,15 +193,15 @@ def _drift(models: Mapping[str, _Model], samples: Dataset, spec: Spec) -> MaskDr
 def _metric_rows(
     spec: Spec, judge: Mapping[str, date], models: Mapping[str, _Model], asked: Judged
 ) -> list[dict[str, Any]]:
-    """Return a row for every model, group and measure; the challenger's with its difference."""
-    changes = _changes(spec, models, asked)
+    """Return a row for every model, group and measure, with the difference to another model."""
+    changes = {role: _changes(spec, models, role, asked) for role in models}
     return [
         {
             "version": model.version,
             "role": model.role,
             "judged_on": judge[cell.task].isoformat() if cell.task else "",
             **row,
-            **(changes.get(_place(row), _NO_CHANGE) if role == "challenger" else _NO_CHANGE),
+            **changes[role].get(_place(row), _NO_CHANGE),
         }
         for role, model in models.items()
         for cell in model.metrics
@@ -257,15 +209,20 @@ def _metric_rows(
     ]
 
 
+_AGAINST = {"challenger": "champion", "calibrated": "challenger"}
+"""Whom a model's measures are compared with, on the same samples."""
+
+
 def _changes(
-    spec: Spec, models: Mapping[str, _Model], asked: Judged
+    spec: Spec, models: Mapping[str, _Model], role: str, asked: Judged
 ) -> dict[tuple[Any, ...], dict[str, float | None]]:
-    """Return a metric row's place → the challenger's difference to the champion there."""
-    if "champion" not in models:
+    """Return a metric row's place → the model's difference there to the one it is held against."""
+    other = _AGAINST.get(role, "")
+    if other not in models:
         return {}
     found = differences(
-        models["champion"].measured,
-        models["challenger"].measured,
+        models[other].measured,
+        models[role].measured,
         asked,
         confidence=spec.gate.confidence,
         minimum=spec.gate.minimum,

@@ -1,0 +1,84 @@
+"""``evaluate`` on a small encoded table: what its tables hold of cells, slices and differences."""
+
+from datetime import date
+
+import pytest
+
+from features.spec.load import parse_spec
+from jobs.evaluate import evaluate
+from jobs.models import promote
+from jobs.register import register
+from jobs.runs import record
+from jobs.train import train
+from tests.integration.training.conftest import SHOP
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("store")]
+FIRST, SECOND = date(2026, 3, 7), date(2026, 3, 8)
+SLICED = SHOP + "evaluation: {slices: {young: n_age < 0, nobody: n_age > 1e9}}\n"
+
+
+@pytest.fixture
+def nights(home, shop_lake):
+    """Return a function that trains and registers a night, and keeps what the commands said."""
+
+    def run(spec, day):
+        place = {"spec": spec, "lake": shop_lake, "home": home, "day": day}
+        for name, step in (("train", train), ("register", register)):
+            record(shop_lake, day, name, 1.0, step(**place))
+        return evaluate(**place)
+
+    return run
+
+
+def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences(
+    nights, home, shop_lake
+):
+    spec = parse_spec(SLICED, "shop.yaml")
+    first = nights(spec, FIRST)
+    alone = shop_lake.open("metrics").to_pyarrow_table().to_pylist()
+    assert first["champion"] is None
+    assert {row["diff"] for row in alone if row["role"] != "calibrated"} == {None}
+    before, after = (
+        next(
+            row
+            for row in alone
+            if (row["role"], row["metric"], row["scenario"], row["task"], row["slice"])
+            == (role, "logloss", "", "click", "")
+        )
+        for role in ("challenger", "calibrated")
+    )
+    assert after["diff"] == pytest.approx(after["value"] - before["value"], abs=1e-8)
+    assert after["diff"] != 0
+
+    promote(spec=spec, home=home, version=first["version"], expect=None)
+    said = nights(spec, SECOND)
+    rows = shop_lake.open("metrics").to_pyarrow_table(filters=[("ds", "=", str(SECOND))])
+    rows = rows.to_pylist()
+    measured = {"auc", "logloss", "ne", "pcoc", "ece"}  # nobody has two impressions of a day
+    for place in (("feed", "click", ""), ("", "click", "young"), ("", "", "young"), ("", "", "")):
+        own = [
+            row
+            for row in rows
+            if (row["scenario"], row["task"], row["slice"]) == place
+            and row["role"] == "challenger"
+            and row["metric"] in measured
+        ]
+        assert {row["metric"] for row in own} == measured
+        if place[1]:
+            assert all(row["low"] <= row["value"] <= row["high"] for row in own)
+            assert all(row["diff_low"] <= row["diff"] <= row["diff_high"] for row in own)
+            assert all(0 <= row["diff_p"] <= 1 for row in own)
+    champion = [row for row in rows if row["role"] == "champion"]
+    assert {row["diff"] for row in champion} == {None}
+    nobody = [row for row in rows if row["slice"] == "nobody"]
+    assert {row["metric"] for row in nobody} == {"n", "positives"}
+    assert {row["note"] for row in nobody} == {"no label to judge"}
+    assert not any("slice" in cell for cell in said["cells"]), "the page shows cells"
+    change = {(one["scenario"], one["task"]): one["difference"] for one in said["comparisons"]}
+    loss = next(
+        row
+        for row in rows
+        if (row["scenario"], row["task"], row["slice"]) == ("feed", "click", "")
+        and (row["role"], row["metric"]) == ("challenger", "logloss")
+    )
+    assert loss["diff"] == pytest.approx(change["feed", "click"], abs=1e-8)
