@@ -11,22 +11,11 @@ import sys
 
 import typer
 
-from jobs.commands import (
-    bench,
-    bench_evaluation,
-    chain,
-    lake,
-    models,
-    night,
-    quarantine,
-    samples,
-    spec,
-)
+from jobs.commands import bench, chain, lake, models, night, quarantine, samples, spec
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 for _group in (chain, samples, night, lake, spec):
     app.add_typer(_group.app)
-bench.app.add_typer(bench_evaluation.app)
 app.add_typer(bench.app, name="bench")
 app.add_typer(samples.samples_app, name="samples")
 app.add_typer(quarantine.quarantine_app, name="quarantine")

@@ -1,4 +1,4 @@
-"""``autoifs bench samples``: the sample factory beside other engines, and beside itself."""
+"""``autoifs bench``: the sample factory beside other engines, and what judging a model costs."""
 
 from typing import Annotated
 
@@ -8,11 +8,6 @@ from features.errors import UserError
 from jobs.commands.door import Debug, HomeFolder, Result, perform
 
 app = typer.Typer(no_args_is_help=True, help="Measure what this product costs.")
-
-
-@app.callback()
-def _group() -> None:
-    """Keep ``samples`` a word of its own while it is the only command."""
 
 
 @app.command("samples")
@@ -43,6 +38,24 @@ def bench_samples(
         )
 
     perform("bench samples", debug, work)
+
+
+@app.command("eval")
+def bench_eval(
+    rows: Annotated[int, typer.Option(min=1000, help="Samples, each judged for two tasks.")] = (
+        1_000_000
+    ),
+    repeats: Annotated[int, typer.Option(min=1, help="How often to do what is timed.")] = 3,
+    debug: Debug = False,
+) -> None:
+    """Time all measures of a model, with intervals, against scikit-learn's AUC of each cell."""
+
+    def work() -> Result:
+        from jobs.bench.evaluation import bench
+
+        return bench(rows=rows, repeats=repeats)
+
+    perform("bench eval", debug, work)
 
 
 def _numbers(text: str) -> list[int]:
