@@ -52,8 +52,8 @@ log = logging.getLogger(__name__)
 LARGE = 500_000
 """Samples a file: at 20,000 a day one file, which Arrow scans faster than many small ones."""
 
-BULK = 16_000_000
-"""Bytes of a day's raw files, mostly compressed, from which its rows outweigh Spark's plans."""
+BULK = 400_000
+"""Rows in a day's raw files from which they outweigh Spark's plans."""
 
 
 @dataclass(frozen=True, kw_only=True)

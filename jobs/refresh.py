@@ -41,7 +41,7 @@ def open_shop(
         home=home,
         source=source,
         run_id=uuid.uuid4().hex,
-        large=bulk(spec, source, day) >= BULK,
+        large=bulk(spec, source, [day]) >= BULK,
         several=several,
     )
 
@@ -137,9 +137,10 @@ def _kept(day: date, published: Result) -> Result:
 def _build_all(shop: "Shop", wanted: Sequence[Wanted]) -> list[Result]:
     from jobs.partition import BULK
 
-    sizes = [bulk(shop.spec, shop.source, one.found.day) for one in wanted]
+    shared = bulk(shop.spec, shop.source, [])
+    sizes = [bulk(shop.spec, shop.source, [one.found.day]) - shared for one in wanted]
     found: list[Result] = []
-    for place in in_batches(sizes, BULK):
+    for place in in_batches(sizes, BULK - shared):
         found += _build_together(shop, wanted[place])
     return found
 

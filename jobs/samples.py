@@ -91,14 +91,14 @@ def _together(shop: "Shop", day: date, last: date) -> list[date]:
 
     if not shop.spec.log.daily:
         return list(span(day, last))
-    days, size = [day], bulk(shop.spec, shop.source, day)
+    days = [day]
     if is_done(shop, wanted_day(shop, day, last, [])):
         return days
     for later in span(day + DAY, last):
-        size += bulk(shop.spec, shop.source, later)
-        if size >= BULK or not _has_files(shop, later):
+        several = [*days, later]
+        if bulk(shop.spec, shop.source, several) >= BULK or not _has_files(shop, later):
             break
-        days.append(later)
+        days = several
     return days
 
 

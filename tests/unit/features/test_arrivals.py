@@ -4,6 +4,8 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features.arrivals import (
@@ -176,9 +178,28 @@ def test_around_a_change_of_clocks_days_reach_as_far_as_their_first_and_last_ins
         assert look_back(product, day) == local(start_of(day, zone), first_moment), day
 
 
-def test_the_bulk_of_a_day_is_the_size_of_its_files_as_far_as_they_are_there(folder: Path) -> None:
-    day = date(2026, 1, 4)
-    sizes = [path.stat().st_size for path in folder.rglob(f"{day}*")]
-    tables = [path.stat().st_size for path in folder.glob("*.csv")]
-    assert bulk(spec(), folder, day) == sum(sizes) + sum(tables)
-    assert bulk(spec(), folder / "nowhere", day) == 0
+def test_the_bulk_of_days_is_the_rows_of_their_files_as_far_as_they_are_there(
+    tmp_path: Path,
+) -> None:
+    days = [date(2026, 1, 4), date(2026, 1, 5)]
+    text = """
+product: shop
+sources:
+  views: {path: "views/{ds}.parquet", time: {column: at}}
+  items: {path: items.csv, key: item_id}
+impression: {source: views, key: view_id}
+scenarios: {column: place, values: {feed: feed}}
+tasks: {click: {label: clicked = 1}}
+features: {categories: [items.colour]}
+"""
+    product = parse_spec(text, "shop.yaml")
+    (tmp_path / "views").mkdir()
+    for day, rows in zip(days, (700, 50), strict=True):
+        path = tmp_path / "views" / f"{day}.parquet"
+        pq.write_table(pa.table({"view_id": list(range(rows))}), path)
+    (tmp_path / "items.csv").write_text("item_id,colour\n" + "i1,red\n" * 1000)
+    shared = bulk(product, tmp_path, [])
+    assert 50 < shared < 1000, "by its bytes"
+    assert bulk(product, tmp_path, days[:1]) == 700 + shared
+    assert bulk(product, tmp_path, days) == 750 + shared
+    assert bulk(product, tmp_path / "nowhere", days) == 0
