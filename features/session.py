@@ -155,8 +155,9 @@ def _places(home: Path, jars: list[Path]) -> dict[str, str]:
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.driver.extraJavaOptions": (
-            # The default collector's helpers compete with the work for two cores.
-            "-XX:+UseParallelGC -XX:MetaspaceSize=256m "
+            # The default collector's helpers compete with the work for two cores. Code made of a
+            # hundred columns is longer than Java compiles by default, and would be interpreted.
+            "-XX:+UseParallelGC -XX:MetaspaceSize=256m -XX:-DontCompileHugeMethods "
             f"-Duser.timezone=UTC -Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
         ),
         "spark.pyspark.python": sys.executable,
