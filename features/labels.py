@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from features import cells
 from features.alike import REFUSED
 from features.deliveries import BROKEN
-from features.settle import is_small, settle
+from features.settle import handed_out, is_small, settle
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
 from features.spec.model import Task
@@ -187,10 +187,13 @@ def attribute_all(
         return impressions
     needed = dict.fromkeys(on_name(column) for name in outcomes for column in spec.tasks[name].on)
     slim = impressions.select(FOR, DAY, ID, TIME, *needed)
-    small = is_small(impressions.sparkSession)
-    followed = (_followed if small else _followed_apart)(slim, outcomes, spec)
     # Outcomes are fewer than impressions: these need not be sorted to meet them.
-    return impressions.join(followed.hint("shuffle_hash"), _IMPRESSION, "left")
+    if is_small(impressions.sparkSession):
+        followed = _followed(slim, outcomes, spec).hint("shuffle_hash")
+    else:
+        followed = settle(_followed_apart(slim, outcomes, spec))
+        followed = handed_out(followed, followed.count())
+    return impressions.join(followed, _IMPRESSION, "left")
 
 
 def _followed(slim: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec) -> DataFrame:

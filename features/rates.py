@@ -11,7 +11,7 @@ from features.cells import named
 from features.counts import OVERALL, column_name, entity_keys, multi_columns
 from features.explode import SEPARATOR, explode_keys
 from features.history import before_each, in_window
-from features.settle import gather, is_small, looked_up, settle
+from features.settle import gather, handed_out, is_small, looked_up, settle
 from features.sources import FOR
 from features.spec import Entity, Spec
 from features.spec.layout import (
@@ -37,10 +37,6 @@ RATE, RECENCY = "rate", "recency"
 FINE = 2.0**40
 """Rates are added up as whole multiples of 1 / FINE: a sum of fractions would depend on the order
 of the rows, and with it the content hash."""
-
-
-SHARED = 2_000_000
-"""Keys of an entity up to which their history is given to every core instead of sorted."""
 
 
 def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
@@ -129,8 +125,7 @@ def _beside(
         side = rated.where(F.col("entity") == name).selectExpr(
             f"{FOR} AS _day_of", "key AS _key_of", f"struct({parts}) AS `{_struct(entity)}`"
         )
-        if sizes.get(name, 0) <= SHARED:
-            side = F.broadcast(side)
+        side = handed_out(side, sizes.get(name, 0))
         parted = (F.col(column_name(column)).cast("string") for column in entity)
         key = F.concat(*_between(parted))  # null where a part is: such a sample has no such key
         same = (F.col(FOR) == F.col("_day_of")) & (key == F.col("_key_of"))

@@ -14,7 +14,7 @@ from features.contract import Columns
 from features.deliveries import SHARED, Deliveries, delivered
 from features.errors import SourceError
 from features.needs import needed_columns, used_tables
-from features.settle import is_small, settle
+from features.settle import handed_out, is_small, settle
 from features.sources import FOR, explained, read_events, read_table, refused_rows
 from features.spec import Spec
 
@@ -111,7 +111,10 @@ class Raw:
             frame = read_table(self.spark, self.spec, name, paths, found)
             used = [cells.raw(column) for column in needed_columns(self.spec)[name]]
             with explained({name: paths}):
-                self._kept[key] = settle(frame.select(*used))
+                table = settle(frame.select(*used))
+                self._kept[key] = (
+                    table if is_small(self.spark) else handed_out(table, table.count())
+                )
             self._check_numbers(name, self._kept[key])
         return self._kept[key]
 

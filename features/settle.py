@@ -5,6 +5,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+SHARED = 2_000_000
+"""Rows up to which a frame is given whole to every core that joins it."""
+
 PARTITIONS = "spark.sql.shuffle.partitions"
 """The setting that tells a session for small days, where it is 1."""
 
@@ -39,6 +42,14 @@ def looked_up(frame: "DataFrame") -> "DataFrame":
     What Spark does on its own, sorting both sides by text, takes ten times as long.
     """
     return frame.hint("shuffle_hash") if is_small(frame.sparkSession) else frame
+
+
+def handed_out(frame: "DataFrame", rows: int) -> "DataFrame":
+    """Return ``frame``, of so many rows, to be joined as hash tables: one for all cores if it fits.
+
+    The other side, as a rule a large day, then stays where it is; else both are parted, not sorted.
+    """
+    return frame.hint("broadcast" if rows <= SHARED else "shuffle_hash")
 
 
 def is_small(session: "SparkSession") -> bool:

@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 ONE, TWO = "2026-01-01", "2026-01-02"
 SMALL = 3 << 20
 """Bytes of the disk that gets full."""
-STEP = 40 << 10
+STEP = 128 << 10
 HOUR = 3_600
 
 
