@@ -26,7 +26,8 @@ pytestmark = [pytest.mark.spark, pytest.mark.slow]
 ONE, TWO = "2026-01-01", "2026-01-02"
 SMALL = 3 << 20
 """Bytes of the disk that gets full."""
-STEP = 128 << 10
+STEP = 16 << 10
+"""Bytes that are freed first; then twice as many each time, as a refused run leaves some behind."""
 HOUR = 3_600
 
 
@@ -115,8 +116,8 @@ def test_wherever_the_disk_gets_full_nothing_is_lost_and_the_next_run_goes_on(
             assert_one_sentence(outcome, ["can't write", "free space"])
             kept = [row for row in content(hit)["samples"] if json.loads(row)["ds"] == ONE]
             assert kept == before
+            os.truncate(filler, max(0, filler.stat().st_size - (STEP << refused)))
             refused += 1
-            os.truncate(filler, max(0, filler.stat().st_size - STEP))
         assert refused >= 2, "it got full at several places"
         filler.unlink()
         assert content(hit) == content(quiet)
