@@ -168,16 +168,16 @@ def test_metrics_and_masks_are_tables_with_the_numbers_of_the_page(
 
 
 @pytest.mark.parametrize(
-    ("first", "sentence"),
+    ("asked", "sentence"),
     [
         ("2026-01-05", "the samples of 2026-01-04 know what happened until 2026-01-07"),
         ("2026-01-06", "the samples of 2026-01-04 know what happened until 2026-01-07"),
     ],
 )
 def test_a_replay_of_nights_whose_future_is_known_is_refused(
-    market: Market, second: dict[str, Any], first: str, sentence: str
+    market: Market, second: dict[str, Any], asked: str, sentence: str
 ) -> None:
-    night = date.fromisoformat(first)
+    night = date.fromisoformat(asked)
     home = Home(root=market.home, cache=cache())
 
     with pytest.raises(UserError) as refused:

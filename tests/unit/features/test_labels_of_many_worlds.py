@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from features.days import end_of
-from features.labels import attribute_all, label_columns, outcomes_of
+from features.labels import attribute_all, came, label_columns, outcomes_of
 from features.spec.load import parse_spec
 from tests.worlds import draw, hold
 
@@ -42,6 +42,7 @@ features: {categories: [place]}
 WINDOWS = {"sale": timedelta(hours=26), "visit": timedelta(hours=1)}
 ON = {"sale": ("user", "item"), "visit": ("user",)}
 
+READ = ("_day", "_arrived", "_broken", "_refused")
 INSTANT = timedelta(microseconds=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EDGES = [timedelta(0), *WINDOWS.values(), 2 * WINDOWS["visit"]]
@@ -158,20 +159,19 @@ def labelled(spark: "SparkSession", drawn: list[World]) -> dict[int, list[dict[s
         "_for string, _until string, _day string, _id string, _scenario string, "
         "_said_like boolean, _time timestamp, _on_user string, _on_item string",
     )
-    happened = {
-        task: outcomes_of(
-            spark.createDataFrame(
-                [
-                    (str(number), event.user, event.item, world.start + event.after, None)
-                    for number, world in enumerate(drawn)
-                    for event in world.happened[task]
-                ],
-                "_for string, user string, item string, _time timestamp, _arrived string",
-            ),
-            SPEC.tasks[task],
+    happened = {}
+    for task in WINDOWS:
+        events = spark.createDataFrame(
+            [
+                (str(number), event.user, event.item, world.start + event.after)
+                for number, world in enumerate(drawn)
+                for event in world.happened[task]
+            ],
+            "_for string, user string, item string, _time timestamp",
         )
-        for task in WINDOWS
-    }
+        read = events.selectExpr("*", *(f"cast(null AS string) {name}" for name in READ))
+        one = {task: SPEC.tasks[task]}
+        happened[task] = outcomes_of(came(read, "sales", one), task, one[task])
     found = attribute_all(impressions.repartition(3), happened, SPEC)
     by_world = defaultdict(list)
     micros = [f"unix_micros(time_{task}) AS at_{task}" for task in SPEC.tasks]

@@ -36,6 +36,7 @@ DAILY = '{path: "v/{ds}.csv", time: {column: at}, late: 1d}'
 DECLARED = "{path: v.csv, time: {column: at}, day: {column: day}}"
 RAW = ("view_id", "shop", "user_id", "place", "price", "device", "at")
 READ = ("_day", "_arrived", "_file", "_broken", "_for", "_until")
+ABSENT = ("_row", "_refused", "_was")
 SCHEMA = ", ".join(f"{name} string" for name in (*RAW, *READ))
 DOUBLED = ("duplicate-row", "duplicate-key")
 
@@ -79,7 +80,11 @@ def checked(spark: "SparkSession", worlds: list[list[Row]], spec: Spec, parts: i
     ordered = found if parts == 1 else found[::-1]
     frame = spark.createDataFrame(ordered, SCHEMA).repartition(parts)
     millis = "try_cast(at AS long)"
-    timed = frame.selectExpr("*", f"if({millis} >= 0, timestamp_millis({millis}), null) AS _time")
+    timed = frame.selectExpr(
+        "*",
+        f"if({millis} >= 0, timestamp_millis({millis}), null) AS _time",
+        *(f"cast(null AS string) AS {name}" for name in ABSENT),
+    )
     return check(identify(timed, spec), spec)
 
 
