@@ -170,7 +170,7 @@ def test_metrics_and_masks_are_tables_with_the_numbers_of_the_page(
 @pytest.mark.parametrize(
     ("asked", "sentence"),
     [
-        ("2026-01-05", "the samples of 2026-01-04 know what happened until 2026-01-07"),
+        ("2026-01-05", "the samples of 2026-01-02 know what happened until 2026-01-06"),
         ("2026-01-06", "the samples of 2026-01-04 know what happened until 2026-01-07"),
     ],
 )
