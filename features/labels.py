@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from features import cells
 from features.alike import REFUSED
+from features.counts import column_name
 from features.deliveries import BROKEN
 from features.settle import handed_out, is_small, settle
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
@@ -31,7 +32,7 @@ MANY = 5_000_000
 
 def on_name(column: str) -> str:
     """Return what the join column ``column`` of an outcome is called in frames."""
-    return f"_on_{column.replace('.', '_')}"
+    return f"_on_{column_name(column)}"
 
 
 def outcome_name(task: str) -> str:

@@ -44,7 +44,8 @@ def replay(
         UserError: when the home knows what came later, or the sentence of the task that failed.
     """
     watch = Stopwatch()
-    spec, lake = load_spec(spec_name), home.lake(load_spec(spec_name).product)
+    spec = load_spec(spec_name)
+    lake = home.lake(spec.product)
     done = [day for day in span(first, last) if _is_done(lake, day)]
     left = [day for day in span(first, last) if day not in done]
     asked = {"product": spec.product, "from": first.isoformat(), "to": last.isoformat()}

@@ -94,11 +94,13 @@ def _together(shop: "Shop", day: date, last: date) -> list[date]:
     days = [day]
     if is_done(shop, wanted_day(shop, day, last, [])):
         return days
+    shared = bulk(shop.spec, shop.source, [])
+    rows = bulk(shop.spec, shop.source, days)
     for later in span(day + DAY, last):
-        several = [*days, later]
-        if bulk(shop.spec, shop.source, several) >= BULK or not _has_files(shop, later):
+        rows += bulk(shop.spec, shop.source, [later]) - shared
+        if rows >= BULK or not _has_files(shop, later):
             break
-        days = several
+        days.append(later)
     return days
 
 

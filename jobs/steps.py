@@ -112,16 +112,12 @@ def _keep_limits(lake: Lake, day: date, found: "AuditResult") -> None:
             "subject": one.check.subject,
             "severity": one.severity,
             "passed": one.passed,
-            **{name: _real(getattr(one.check, name)) for name in ("value", "low", "high")},
+            **{name: getattr(one.check, name) for name in ("value", "low", "high")},
             "learned_from": list(one.check.learned_from),
         }
         for one in found.verdicts
     ]
     lake.replace("audits", {"ds": ds}, pa.Table.from_pylist(rows, schema=_AUDITS))
-
-
-def _real(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def worst(findings: Iterable[Result]) -> str:

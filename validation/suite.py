@@ -9,7 +9,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Literal
 
 from features.spec import Spec
-from validation.audit.bands import Past, past_of
+from validation.audit.bands import Past, last_days, past_of
 from validation.audit.checks import Check, checks_of
 from validation.audit.measure import Measures, measure
 
@@ -78,7 +78,7 @@ def audit(
     Returns:
         Day → the verdict with its findings, and the measures to keep.
     """
-    before = _before(history, days[-1], spec.audit.history + len(days))
+    before = last_days(history, days[-1], spec.audit.history + len(days))
     get_ready()
     measured = measure(staged, spec, before)
     known, results = dict(history), {}
@@ -93,11 +93,6 @@ def audit(
 def get_ready() -> None:
     """Import Great Expectations on the side: it takes seconds, in which Spark starts or works."""
     Thread(target=import_module, args=["validation.audit.docs"], daemon=True).start()
-
-
-def _before(history: Mapping[str, Measures], day: date, count: int) -> list[Measures]:
-    """Return the measures of the last days before ``day``, oldest first."""
-    return [history[ds] for ds in sorted(history) if ds < day.isoformat()][-count:]
 
 
 def _judged(spec: Spec, day: date, measures: Measures, past: Past, docs: Path) -> AuditResult:

@@ -58,7 +58,7 @@ def layout_of(spec: Spec) -> Layout:
             *(_category(item) for item in features.embedded),
             *(
                 Column(
-                    name=f"n_{_slug(item.column)}",
+                    name=f"n_{slug(item.column)}",
                     kind="number",
                     source=item.column,
                     scale=item.scale,
@@ -93,17 +93,17 @@ def rate_name(task: str, entity: Entity, days: int | str) -> str:
     >>> rate_name("click", ("user_id",), 3)
     'n_rate_click_user_id_3'
     """
-    return f"n_rate_{task}_{_slug('_'.join(entity))}_{days}"
+    return f"n_rate_{task}_{slug('_'.join(entity))}_{days}"
 
 
 def count_name(entity: Entity, days: int | str) -> str:
     """Return the column of an entity's impression count (scaled log1p by the trainer)."""
-    return f"n_count_{_slug('_'.join(entity))}_{days}"
+    return f"n_count_{slug('_'.join(entity))}_{days}"
 
 
 def recency_name(entity: Entity) -> str:
     """Return the column of the days since an entity's last impression."""
-    return f"n_recency_{_slug('_'.join(entity))}"
+    return f"n_recency_{slug('_'.join(entity))}"
 
 
 def distinct_name(of: str, entity: Entity, days: int | str) -> str:
@@ -112,7 +112,7 @@ def distinct_name(of: str, entity: Entity, days: int | str) -> str:
     >>> distinct_name("item_id", ("user_id",), 7)
     'n_distinct_item_id_user_id_7'
     """
-    return f"n_distinct_{_slug(of)}_{_slug('_'.join(entity))}_{days}"
+    return f"n_distinct_{slug(of)}_{slug('_'.join(entity))}_{days}"
 
 
 def sequence_name(item: Sequence) -> str:
@@ -122,7 +122,7 @@ def sequence_name(item: Sequence) -> str:
     'm_last_5_click_item_id_user_id'
     """
     parts = [str(item.last), item.task, item.of, *item.by]
-    return f"m_last_{_slug('_'.join(part for part in parts if part))}"
+    return f"m_last_{slug('_'.join(part for part in parts if part))}"
 
 
 def _sequence(item: Sequence, features: Features) -> Column:
@@ -144,7 +144,7 @@ def _sequence(item: Sequence, features: Features) -> Column:
 def _category(item: Category) -> Column:
     kind: Kind = "multi" if item.multi else "category"
     return Column(
-        name=f"{kind[0]}_{_slug(item.column)}",
+        name=f"{kind[0]}_{slug(item.column)}",
         kind=kind,
         source=item.column,
         min_count=item.min_count,
@@ -190,5 +190,10 @@ def _distinct(item: Distinct) -> list[Column]:
     ]
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """Return what a name of the spec is called inside a column's name.
+
+    >>> slug("videos.Tag")
+    'videos_tag'
+    """
     return text.replace(".", "_").lower()

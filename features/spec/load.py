@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from features.conditions import ConditionError, parse
 from features.errors import SpecError
-from features.spec.layout import layout_of
+from features.spec.layout import layout_of, slug
 from features.spec.model import Spec
 
 
@@ -123,13 +123,9 @@ def _namings(spec: Spec) -> dict[str, list[tuple[str, str]]]:
     joined = dict.fromkeys(column for task in spec.tasks.values() for column in task.on)
     return {
         "features": [(column.source, column.name) for column in layout_of(spec).columns],
-        "features (entities)": [(name, _undotted(name)) for name in entities],
-        "tasks (on)": [(name, _undotted(name)) for name in joined],
+        "features (entities)": [(name, slug(name)) for name in entities],
+        "tasks (on)": [(name, slug(name)) for name in joined],
     }
-
-
-def _undotted(name: str) -> str:
-    return name.replace(".", "_").lower()
 
 
 def _require_apart(place: str, names: list[tuple[str, str]]) -> None:

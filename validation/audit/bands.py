@@ -58,13 +58,17 @@ def past_of(history: Mapping[str, Measures], day: date, audit: Audit) -> Past:
         day: the day to judge; only earlier ones count.
         audit: how far to look back.
     """
-    before = [history[ds] for ds in sorted(history) if ds < day.isoformat()]
-    recent = before[-audit.history :]
+    recent = last_days(history, day, audit.history)
     weeks = [(day - timedelta(weeks=n)).isoformat() for n in range(audit.weeks, 0, -1)]
     same = [history[ds] for ds in weeks if ds in history]
     if len(same) < ENOUGH:
         return Past(recent=recent, alike=recent)
     return Past(recent=recent, alike=same, weekday=f"{day:%A}")
+
+
+def last_days(history: Mapping[str, Measures], day: date, count: int) -> list[Measures]:
+    """Return the measures of the last published days before ``day``, oldest first."""
+    return [history[ds] for ds in sorted(history) if ds < day.isoformat()][-count:]
 
 
 def rate_band(
