@@ -10,6 +10,7 @@ from pyspark.sql.types import (
     ArrayType,
     DataType,
     DateType,
+    IntegralType,
     StringType,
     TimestampNTZType,
     TimestampType,
@@ -36,6 +37,16 @@ def named(columns: Mapping[str, str]) -> list[str]:
     Built call by call, each column would cost ten calls into the JVM.
     """
     return [f"{sql} AS `{name}`" for name, sql in columns.items()]
+
+
+def once(column: Column) -> Column:
+    """Return ``column`` so that Spark computes it where it is made, and only there.
+
+    Spark moves conditions down to where their columns come from, with a copy of the expression for
+    each time they name one: of a day's conditions, that is twenty a row. It moves none below an
+    expression that may change from one computation to the next, as it holds a partition's number.
+    """
+    return F.when(F.spark_partition_id() >= 0, column)
 
 
 def text(column: Column) -> Column:
@@ -94,14 +105,29 @@ def moment(column: Column, kind: DataType, time: TimeColumn) -> Column:
         return column.cast("timestamp")
     if time.unit == "iso":
         return column.cast("string").cast("timestamp")
+    unit = int(_MICROS[time.unit])
+    if isinstance(kind, IntegralType):
+        return F.when(column.between(0, int(_LATEST) // unit), F.timestamp_micros(column * unit))
     micros = F.round(number(column, kind) * F.lit(_MICROS[time.unit]))
-    return F.when(micros.between(0.0, _LATEST), F.timestamp_micros(micros.cast("long")))
+    found = F.when(micros.between(0.0, _LATEST), F.timestamp_micros(micros.cast("long")))
+    if not isinstance(kind, StringType):
+        return found
+    # Nearly all texts are whole numbers, which need no pattern and no fractions.
+    whole = column.cast("long")
+    plain = (whole.cast("string") == column) & whole.between(0, int(_LATEST) // unit)
+    return F.when(plain, F.timestamp_micros(whole * unit)).otherwise(found)
 
 
 def day_of(instant: Column, timezone: str) -> Column:
     """Return the day, YYYY-MM-DD, of an instant in ``timezone``."""
     # Cast, not formatted: a pattern would be gone through row by row, several times a row.
-    return F.from_utc_timestamp(instant, timezone).cast("date").cast("string")
+    return date_of(instant, timezone).cast("string")
+
+
+def date_of(instant: Column, timezone: str) -> Column:
+    """Return the day of an instant in ``timezone``, as a date."""
+    local = instant if timezone == "UTC" else F.from_utc_timestamp(instant, timezone)
+    return local.cast("date")
 
 
 def day_in(column: Column, kind: DataType, pattern: str) -> Column:

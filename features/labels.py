@@ -266,7 +266,7 @@ def _mature(spec: Spec, name: str, task: Task) -> Column:
         return has
     # A window that ends with a day has closed by its end.
     last_moment = F.col(TIME) + F.lit(task.window - timedelta(microseconds=1))
-    return has & (cells.day_of(last_moment, spec.timezone) <= F.col(UNTIL))
+    return has & (cells.date_of(last_moment, spec.timezone) <= F.to_date(F.col(UNTIL)))
 
 
 def _all_known(keys: list[str]) -> Column:

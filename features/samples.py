@@ -71,74 +71,90 @@ def check_condition(events: DataFrame, sql: str, place: str) -> None:
         raise SpecError(f"{place}: '{sql}' is {kind.simpleString()}, no condition; write … = 1")
 
 
-def join_tables(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
-    """Join the columns of attribute tables that the spec uses, as ``<table>_<column>``.
-
-    An impression whose key is in no table keeps nulls. A table that differs by day has ``_for``.
-    """
-    for name, table in tables.items():
-        key = str(spec.sources[name].key)
-        places = {column: spec.locate(column) for column in feature_columns(spec)}
-        named = [
-            cells.raw(plain).alias(attribute_name(spec, column))
-            for column, (source, plain) in places.items()
-            if source == name
-        ]
-        day = [FOR] if FOR in table.columns else []
-        side = table.select(*day, cells.text(cells.raw(key)).alias("_key"), *named)
-        keyed = events.withColumn("_key", cells.text(cells.raw(key)))
-        events = keyed.join(side, [*day, "_key"], "left").drop("_key")
-    return events
+def with_keys(events: DataFrame, spec: Spec) -> DataFrame:
+    """Add ``_on_<column>`` (text) for each column that outcomes are joined on."""
+    columns = dict.fromkeys(column for task in spec.tasks.values() for column in task.on)
+    return events.withColumns({on_name(one): cells.text(cells.raw(one)) for one in columns})
 
 
-def attribute_name(spec: Spec, column: str) -> str:
-    """Return the name that a table's column has beside the impression's own columns."""
-    source, _ = spec.locate(column)
-    return column if source == spec.impression.source else f"_of_{column.replace('.', '_')}"
-
-
-def facts(events: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
-    """Type what samples and counts need of checked impressions.
+def facts(attributed: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
+    """Type what samples and counts need of impressions.
 
     Args:
-        events: impressions after ``identify``, without broken rows.
+        attributed: impressions after ``identify``, without broken rows, with ``_first_<task>``
+            where outcomes are joined.
         spec: declares features, entities and tasks.
         tables: the attribute tables that the spec uses.
 
     Returns:
         ``_for _until _id _day _time _file _arrived _scenario _user``, the entities' columns (text,
         or arrays of text), the typed features that need no history (``c_ m_ n_``),
-        ``_said_<task>`` for labels of the wide log and ``_on_<column>`` for outcomes that are
-        joined.
+        ``_said_<task>`` for labels of the wide log and ``_first_<task>``.
     """
-    joined = join_tables(events, spec, tables)
-    schema = joined.schema
     base = [FOR, UNTIL, ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
+    firsts = [outcome_name(name) for name in spec.tasks if outcome_name(name) in attributed.columns]
+    said = {name: F.expr(task.label) for name, task in spec.tasks.items() if task.label}
+    typed = _typed(attributed, spec, spec.impression.source)
+    # Named apart until all are there: a raw column may be called like a feature.
+    own = attributed.select(
+        *base,
+        *firsts,
+        *(column.alias(wide_name(name)) for name, column in said.items()),
+        *(column.alias(_typed_name(name)) for name, column in typed.items()),
+        *(
+            cells.text(cells.raw(str(spec.sources[name].key))).alias(_key_name(name))
+            for name in tables
+        ),
+    )
+    names = list(typed)
+    for name, table in tables.items():
+        side = _typed(table, spec, name)
+        own = _joined(own, table, spec, name, side)
+        names += side
+    kept = (F.col(_typed_name(name)).alias(name) for name in names)
+    return own.select(*base, *firsts, *map(wide_name, said), *kept)
+
+
+def _joined(
+    rows: DataFrame, table: DataFrame, spec: Spec, name: str, side: Mapping[str, Column]
+) -> DataFrame:
+    """Join what is made of a table's columns; a row whose key is in no table keeps nulls.
+
+    It is made before the join: a table has fewer rows than a day. One that differs by day has
+    ``_for``.
+    """
+    key = _key_name(name)
+    day = [FOR] if FOR in table.columns else []
+    ready = table.select(
+        *day,
+        cells.text(cells.raw(str(spec.sources[name].key))).alias(key),
+        *(column.alias(_typed_name(name)) for name, column in side.items()),
+    )
+    return rows.join(ready, [*day, key], "left")
+
+
+def _typed(frame: DataFrame, spec: Spec, source: str) -> dict[str, Column]:
+    """Return the entities' columns and the features that are made of a source's columns."""
     multi = {item.source: item for item in layout_of(spec).of("multi")}
     edges = {item.column: item.edges for item in spec.features.embedded if item.edges}
-    entities = [
-        _cell(attribute_name(spec, column), schema, multi.get(column)).alias(column_name(column))
-        for column in entity_columns(spec)
-    ]
-    return joined.select(
-        *base,
-        *entities,
-        *(
-            _feature(item, attribute_name(spec, item.source), schema, edges.get(item.source))
-            for item in plain_features(spec)
-        ),
-        *(
-            F.expr(task.label).alias(wide_name(name))
-            for name, task in spec.tasks.items()
-            if task.label
-        ),
-        *(cells.text(cells.raw(column)).alias(on_name(column)) for column in joined_on(spec)),
-    )
+    found = {}
+    for column in entity_columns(spec):
+        of, plain = spec.locate(column)
+        if of == source:
+            found[column_name(column)] = _cell(plain, frame.schema, multi.get(column))
+    for item in plain_features(spec):
+        of, plain = spec.locate(item.source)
+        if of == source:
+            found[item.name] = _feature(item, plain, frame.schema, edges.get(item.source))
+    return found
 
 
-def joined_on(spec: Spec) -> list[str]:
-    """Return the impression's columns that outcomes are joined on, each once."""
-    return list(dict.fromkeys(column for task in spec.tasks.values() for column in task.on))
+def _typed_name(name: str) -> str:
+    return f"_typed_{name}"
+
+
+def _key_name(table: str) -> str:
+    return f"_key_{table}"
 
 
 def plain_features(spec: Spec) -> list[Feature]:
@@ -154,7 +170,7 @@ def happened(attributed: DataFrame, spec: Spec) -> DataFrame:
     the day; an outcome's entities are those of the impression it belongs to.
 
     Args:
-        attributed: ``facts`` of the days and the days before each, with ``_first_<task>``.
+        attributed: ``facts`` of the days, and of what the days before each became on it.
         spec: names entities and tasks.
     """
     day = F.col(FOR).alias("ds")
@@ -186,8 +202,8 @@ def assemble(attributed: DataFrame, counts: DataFrame, spec: Spec, days: DataFra
     """Return the samples of days in the columns of the table ``samples``.
 
     Args:
-        attributed: ``facts`` with ``_first_<task>`` where outcomes are joined; rows near a day
-            that are not its own, and history-only rows, are left out here.
+        attributed: ``facts``; rows near a day that are not its own, and history-only rows, are
+            left out here.
         counts: the days before, as ``features.history.as_history`` returns them.
         spec: the product.
         days: the days, as ``features.batch.calendar`` returns them.

@@ -52,6 +52,15 @@ def handed_out(frame: "DataFrame", rows: int) -> "DataFrame":
     return frame.hint("broadcast" if rows <= SHARED else "shuffle_hash")
 
 
+def dealt_out(frame: "DataFrame", by: str) -> "DataFrame":
+    """Return ``frame`` in equal parts for the cores, by a column whose values seldom repeat.
+
+    Rows come as their files were written, and one file of a million rows is read by one core. In a
+    session for small days nothing is done.
+    """
+    return frame if is_small(frame.sparkSession) else frame.repartition(by)
+
+
 def is_small(session: "SparkSession") -> bool:
     """Return whether ``session`` was started for days whose plans outweigh their rows."""
     return session.conf.get(PARTITIONS) == "1"

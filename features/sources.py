@@ -21,15 +21,16 @@ from features.settle import gather
 from features.spec import Spec
 from features.spec.model import Source
 
-DAY, TIME, FILE, ROW, ARRIVED = "_day", "_time", "_file", "_row", "_arrived"
+DAY, TIME, FILE, ROW, ARRIVED, FITS = "_day", "_time", "_file", "_row", "_arrived", "_fits"
 """Columns that reading adds, with ``_broken``, ``_refused`` and ``_was``: day of the event, its
-instant, its file and its row in that (from 0, of Parquet alone), day of the file."""
+instant, its file and its row in that (from 0, of Parquet alone), day of the file, and whether that
+is the event's day or one that its stream's lateness allows (without days: it is)."""
 
 FOR, UNTIL = "_for", "_until"
 """Columns of an event among days that are built: the day that this copy of it is for, and the last
 day whose arrivals count for that."""
 
-READ_COLUMNS = (DAY, TIME, FILE, ROW, ARRIVED, BROKEN, REFUSED, WAS)
+READ_COLUMNS = (DAY, TIME, FILE, ROW, ARRIVED, FITS, BROKEN, REFUSED, WAS)
 
 ADDED_COLUMNS = (*READ_COLUMNS, FOR, UNTIL)
 """Columns that are not the raw row's own."""
@@ -72,11 +73,18 @@ def read_events(
         column, pattern = source.day.column, source.day.format
         day = F.coalesce(cells.day_in(cells.raw(column), kinds[column], pattern), day)
     return (
-        frame.withColumn(TIME, instant)
-        .withColumn(ARRIVED, F.lit(None).cast("string") if arrived is None else arrived)
-        .withColumn(DAY, F.coalesce(day, F.col(ARRIVED)))
+        frame.withColumn(TIME, cells.once(instant))
+        .withColumn(ARRIVED, F.lit(None).cast("string") if arrived is None else cells.once(arrived))
+        .withColumn(DAY, cells.once(F.coalesce(day, F.col(ARRIVED))))
+        .withColumn(FITS, cells.once(fits(source)))
         .drop("_path")
     )
+
+
+def fits(source: Source) -> Column:
+    """Return whether an event came with a file of its day, or of one its lateness allows."""
+    late = -(-source.late // timedelta(days=1))
+    return F.coalesce(F.datediff(ARRIVED, DAY).between(0, late), F.lit(True))
 
 
 def read_table(
@@ -125,19 +133,9 @@ def belongs(source: Source) -> Column:
 
     Those are the day's own rows, and those of its file that fit no day (no readable day, or a day
     the stream's lateness does not reach), so that row rules can name them; nothing vanishes
-    between files.
+    between files. One that did not fit its file is a stray of that file's day, and no other day's.
     """
-    return ((F.col(DAY) == F.col(FOR)) & fits_its_file(source)) | stray(source)
-
-
-def fits_its_file(source: Source) -> Column:
-    """Return whether an event came with a file of its day, or of one its stream's lateness allows.
-
-    One that did not is a stray of the day of its file, and no other day's.
-    """
-    late = -(-source.late // timedelta(days=1))
-    latest = F.date_add(F.col(DAY), late).cast("string")
-    return F.coalesce(F.col(ARRIVED).between(F.col(DAY), latest), F.lit(True))
+    return ((F.col(DAY) == F.col(FOR)) & F.col(FITS)) | stray(source)
 
 
 def stray(source: Source) -> Column:
@@ -145,7 +143,7 @@ def stray(source: Source) -> Column:
     undated = F.col(DAY).isNull()
     if not source.daily:
         return undated
-    return (F.col(ARRIVED) == F.col(FOR)) & (undated | ~fits_its_file(source))
+    return (F.col(ARRIVED) == F.col(FOR)) & (undated | ~F.col(FITS))
 
 
 @contextmanager

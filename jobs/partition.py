@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -24,18 +24,17 @@ from features.fingerprint import counts_fingerprint
 from features.history import as_history, first_needed
 from features.lake import Lake
 from features.needs import streams
-from features.rates import plain_subjects
 from features.raw import Raw, number_tallies, refuse_wordy
-from features.settle import is_small, settle
+from features.settle import dealt_out, is_small, settle
 from features.sources import (
     ARRIVED,
     DAY,
+    FITS,
     FOR,
     TIME,
     UNTIL,
     belongs,
     explained,
-    fits_its_file,
     missing_day,
 )
 from features.spec import Spec
@@ -123,6 +122,11 @@ class Census:
         return sum(n for scenario, broken, n in self.groups if not broken and scenario is None)
 
     @property
+    def samples(self) -> int:
+        """Good rows of a scenario."""
+        return sum(n for scenario, broken, n in self.groups if not broken and scenario is not None)
+
+    @property
     def refused(self) -> int:
         """Rows that broke a rule."""
         return sum(n for _, broken, n in self.groups if broken)
@@ -170,7 +174,7 @@ def build(
     """
     with explained(batch.files):
         with watch.step("read"):
-            near = settle(_checked(shop, batch))
+            near = _checked(shop, batch)
             checked = near.where(belongs(shop.spec.log))
             censuses = _censuses(shop, batch, checked)
         with watch.step("join"):
@@ -180,28 +184,31 @@ def build(
             history = _history(shop, batch, counts)
             days = batch.calendar(shop.spark)
             staged = samples.assemble(now, history, shop.spec, days)
-            again = _made_again(shop, batch)
-            staged = staged if again else settle(staged)
-            contents = digests(staged)
+            held = not _is_large(shop, batch)
+            contents = {}
+            if held:
+                staged = settle(staged)
+                contents = digests(staged)
         with watch.step("write"):
-            dropped = _dropped(shop, batch, came)
-            built = [
-                _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
-            ]
-            broken = _refused(shop, batch, checked, built)
-            _write(shop, built, broken, counts, staged, said)
+            broken = _refused(shop, batch, checked, censuses)
+            notes = _notes(shop, batch, said, censuses, contents)
+            _write(shop, notes, broken, counts, staged)
+            if not held:
+                staged = staged_day(shop, batch.dates[0])
+                contents = digests(staged)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
-        return staged_day(shop, batch.dates[0]) if again else staged, built
+            dropped = _dropped(shop, batch, came)
+        return staged, [
+            _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
+        ]
 
 
-def _made_again(shop: Shop, batch: Batch) -> bool:
-    """Return whether samples are quicker made twice, to be hashed and to be written, than held.
+def _is_large(shop: Shop, batch: Batch) -> bool:
+    """Return whether the samples outweigh memory: then they are written as they are made.
 
-    So it is of a large day whose samples are looked up from facts that are held already; ten
-    million samples would not fit into memory, and what is on disk is read from the table as well.
+    Their content hash is that of what lies in the table; no commit of the table can say it.
     """
-    plain = plain_subjects(shop.spec) == list(shop.spec.subjects)
-    return plain and len(batch.days) == 1 and not is_small(shop.spark)
+    return len(batch.days) == 1 and not is_small(shop.spark)
 
 
 def staged_day(shop: Shop, day: date) -> DataFrame:
@@ -238,12 +245,10 @@ def _checked(shop: Shop, batch: Batch) -> DataFrame:
     wanted = belongs(spec.log)
     if any(task.source for task in spec.tasks.values()):
         near = F.col(DAY).between(F.col(SINCE), F.col(CLOSING))
-        wanted = wanted | (near & fits_its_file(spec.log))
+        wanted = wanted | (near & F.col(FITS))
     if spec.log.day:
         wanted = wanted | (F.col(DAY) == F.col(BEFORE))
     copies = batch.spread(events, stream, wanted)
-    if not is_small(shop.spark) and spec.log.kind != "parquet":
-        copies = settle(copies)  # gone over several times; only Parquet's columns are cheap to read
     return rows.check(samples.identify(copies, spec), spec)
 
 
@@ -303,8 +308,8 @@ def _facts(
     Counts are those of what was known by the end of the day itself, which never changes; a day
     that has them is left out.
     """
-    spec = shop.spec
-    facts = samples.facts(rows.kept(near), spec, shop.raw.tables(batch))
+    spec, tables = shop.spec, shop.raw.tables(batch)
+    good = samples.with_keys(rows.kept(near), spec)
     outcomes = {
         name: labels.outcomes_of(came, name, task)
         for name, task in spec.tasks.items()
@@ -312,7 +317,7 @@ def _facts(
     }
     # Of a day whose as_of is its own end, both are the same; else its samples want no day before.
     own = (F.col(DAY) >= F.col(FOR)) | (F.col(UNTIL) == F.col(FOR))
-    now = settle(labels.attribute_all(facts.where(own), outcomes, spec))
+    now = settle(_attributed(good.where(own), outcomes, spec, tables))
     wanted = _counts_wanted(shop, batch)
     if not wanted:
         return now, Counts(None, wanted)
@@ -320,10 +325,25 @@ def _facts(
         then = _known_then(now, wanted)
     else:
         early = {name: _known_then(events, wanted) for name, events in outcomes.items()}
-        then = labels.attribute_all(_known_then(facts, wanted), early, spec)
+        then = _attributed(_known_then(good, wanted), early, spec, tables)
     counts = daily_counts(samples.happened(then, spec), spec)
     # The later days of several read them, before they are written.
     return now, Counts(settle(counts) if len(batch.days) > 1 else counts, wanted)
+
+
+def _attributed(
+    good: DataFrame,
+    outcomes: Mapping[str, DataFrame],
+    spec: Spec,
+    tables: Mapping[str, DataFrame],
+) -> DataFrame:
+    """Return the facts of each ``_for``: its impressions, those before it with an outcome on it."""
+    found = labels.attribute_all(good, outcomes, spec)
+    matters = F.col(DAY) == F.col(FOR)
+    for name in outcomes:
+        happened = F.col(labels.outcome_name(name))
+        matters = matters | (cells.day_of(happened, spec.timezone) == F.col(FOR))
+    return samples.facts(dealt_out(found.where(matters), labels.ID), spec, tables)
 
 
 def _counts_wanted(shop: Shop, batch: Batch) -> dict[date, dict[str, Any]]:
@@ -421,10 +441,12 @@ def _built(
     )
 
 
-def _refused(shop: Shop, batch: Batch, checked: DataFrame, built: Sequence[Built]) -> DataFrame:
+def _refused(
+    shop: Shop, batch: Batch, checked: DataFrame, censuses: Mapping[date, Census]
+) -> DataFrame:
     """Return the broken rows; those of text files with their lines, unless they are too many."""
     broken = rows.quarantine(checked, shop.run_id)
-    many = sum(one.refused for one in built)
+    many = sum(census.refused for census in censuses.values())
     if shop.spec.log.kind == "parquet" or not 0 < many <= lines.LIMIT:
         return broken
     paths = batch.files[shop.spec.impression.source]
@@ -432,26 +454,36 @@ def _refused(shop: Shop, batch: Batch, checked: DataFrame, built: Sequence[Built
     return shop.spark.createDataFrame(placed)
 
 
+def _notes(
+    shop: Shop,
+    batch: Batch,
+    said: Mapping[date, Mapping[str, Any]],
+    censuses: Mapping[date, Census],
+    contents: Mapping[str, tuple[int, str]],
+) -> dict[date, dict[str, Any]]:
+    """Return what the commits of staged samples and of quarantine say, the hash if it is known."""
+    notes: dict[date, dict[str, Any]] = {}
+    for found in batch.days:
+        notes[found.day] = {
+            **said[found.day],
+            "as_of": found.as_of,
+            "rows": censuses[found.day].samples,
+            "columns": shop.raw.accepted(batch, found.day),
+        }
+        if contents:
+            notes[found.day]["content_hash"] = contents.get(found.day.isoformat(), EMPTY)[1]
+    return notes
+
+
 def _write(
     shop: Shop,
-    built: Sequence[Built],
+    notes: Mapping[date, Mapping[str, Any]],
     broken: DataFrame,
     counts: Counts,
     staged: DataFrame,
-    said: Mapping[date, Mapping[str, Any]],
 ) -> None:
     """Write the tables side by side: each waits for its commits."""
-    notes = {
-        one.found.day: {
-            **said[one.found.day],
-            "as_of": one.found.as_of,
-            "rows": one.rows,
-            "content_hash": one.content_hash,
-            "columns": one.columns,
-        }
-        for one in built
-    }
-    files = files_for(max(one.rows for one in built))
+    files = files_for(max(note["rows"] for note in notes.values()))
     with ThreadPoolExecutor(max_workers=3) as pool:
         writing = [
             pool.submit(tables.replace_days, staged, shop.lake, "staged", notes, files),
@@ -460,7 +492,7 @@ def _write(
         if counts.frame is not None:
             ready = counts.frame
             writing.append(
-                pool.submit(tables.replace_days, ready, shop.lake, "counts", counts.said)
+                pool.submit(tables.replace_days, ready, shop.lake, "counts", counts.said, files)
             )
         for outcome in writing:
             outcome.result()

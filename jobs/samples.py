@@ -1,6 +1,7 @@
 """The jobs of the DAG ``samples``: build, audit, publish and encode days."""
 
 import logging
+import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -14,7 +15,7 @@ from features.spec import Spec
 from jobs import steps
 from jobs.home import Home
 from jobs.refresh import Result, is_done, open_shop, refresh, wanted_day
-from jobs.runs import results
+from jobs.runs import record, results
 from jobs.timing import Stopwatch
 
 if TYPE_CHECKING:
@@ -198,8 +199,11 @@ def build(
     steps.start(shop, watch)
     wanted = wanted_day(shop, day, day, [])
     batch = Batch(spec, (wanted.found,), partition.records(lake))
+    started = time.perf_counter()
     _, (built,) = partition.build(shop, batch, {day: wanted.said}, watch)
-    return {"ds": day.isoformat(), **steps.counted(built), "steps": watch.seconds}
+    result = {"ds": day.isoformat(), **steps.counted(built), "steps": watch.seconds}
+    record(lake, day, "build", time.perf_counter() - started, {**result, "run_id": shop.run_id})
+    return result
 
 
 def audit(
@@ -259,12 +263,20 @@ def encode(
 
 
 def _staged(shop: "Shop", day: date) -> tuple["DataFrame", Result]:
+    from features.digest import digests
     from jobs.partition import staged_day
 
     said = shop.lake.commit_of("staged", day)
     if said is None:
         raise LakeError(f"nothing is staged for {day}; run: autoifs samples build --ds {day}")
-    return staged_day(shop, day), said
+    staged = staged_day(shop, day)
+    if "content_hash" not in said:
+        # Of a large day it is known only when its rows lie in the table.
+        built = results(shop.lake, day).get("build", {})
+        if built.get("run_id") != said["run_id"]:
+            built["content_hash"] = digests(staged)[day.isoformat()][1]
+        said = {**said, "content_hash": built["content_hash"]}
+    return staged, said
 
 
 def _summary(days: list[Result]) -> Result:

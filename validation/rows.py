@@ -47,7 +47,7 @@ _INTERNAL = (*ADDED_COLUMNS, ID, SCENARIO, USER, RULES)
 
 
 def check(impressions: DataFrame, spec: Spec) -> DataFrame:
-    """Add ``_rules`` to impressions.
+    """Add ``_rules`` to impressions, which are held from then on.
 
     Of rows with one key on one day, the first stays: good ones before broken ones, then by the
     day of arrival, time, file and content. A row that arrives later never displaces another, and
@@ -63,13 +63,14 @@ def check(impressions: DataFrame, spec: Spec) -> DataFrame:
     hashed = own.withColumn(_CONTENT, content_hash(impressions.drop(ID, SCENARIO, USER)))
     key = [FOR, ID] if spec.log.day else [FOR, DAY, ID]
     small = is_small(impressions.sparkSession)
-    ranked = _ranked(hashed, key) if small else _ranked_where_repeated(hashed, key)
+    ranked = _ranked(hashed, key) if small else _ranked_where_repeated(settle(hashed), key)
     doubled = F.when(
         F.col(ID).isNotNull() & (F.col(_TURN) > 1),
         F.when(F.col(_REPEAT) > 1, "duplicate-row").otherwise("duplicate-key"),
     ).otherwise("")
     rules = F.array_remove(F.concat(_OWN, F.array(doubled)), "")
-    return ranked.withColumn(RULES, rules).drop(_CONTENT, _OWN, _TURN, _REPEAT)
+    checked = ranked.withColumn(RULES, rules).drop(_CONTENT, _OWN, _TURN, _REPEAT)
+    return settle(checked) if small else checked
 
 
 def _ranked(rows: DataFrame, key: list[str]) -> DataFrame:
@@ -83,14 +84,15 @@ def _ranked(rows: DataFrame, key: list[str]) -> DataFrame:
 def _ranked_where_repeated(rows: DataFrame, key: list[str]) -> DataFrame:
     """Do as ``_ranked``, but sort only rows whose key comes more than once: few of a large day.
 
-    Keys are told apart by a number; two that share it are only sorted in vain.
+    Keys are told apart by a number; two that share it are only sorted in vain. The rows are given
+    and returned held: they are gone over several times.
     """
     coded = rows.withColumn(_CODE, F.xxhash64(*key))
     counted = coded.where(F.col(ID).isNotNull()).groupBy(_CODE).count()
     repeated = settle(counted.where("count > 1").select(_CODE))
     if repeated.count() > MANY:
-        return _ranked(rows, key)
-    several = _ranked(coded.join(F.broadcast(repeated), _CODE, "left_semi"), key)
+        return settle(_ranked(rows, key))
+    several = settle(_ranked(coded.join(F.broadcast(repeated), _CODE, "left_semi"), key))
     single = coded.join(F.broadcast(repeated), _CODE, "left_anti")
     first = {_TURN: F.lit(1), _REPEAT: F.lit(1)}
     return single.withColumns(first).unionByName(several).drop(_CODE)

@@ -10,7 +10,16 @@ import pyarrow.parquet as pq
 import pytest
 
 from features.errors import SourceError
-from features.sources import FOR, belongs, explained, missing_day, read_events, read_table
+from features.sources import (
+    FITS,
+    FOR,
+    belongs,
+    explained,
+    fits,
+    missing_day,
+    read_events,
+    read_table,
+)
 from features.spec.load import parse_spec
 from features.spec.model import Spec
 
@@ -180,7 +189,8 @@ def test_every_row_of_daily_files_belongs_to_exactly_one_of_all_days(
     around = [str(DAY + timedelta(days=offset)) for offset in range(-9, 10)]
     rows = [(str(DAY), day, built) for day in (*around, None) for built in around]
     built = spark.createDataFrame(rows, f"_arrived string, _day string, {FOR} string")
-    taken = built.where(belongs(product.sources["views"])).collect()
+    views = product.sources["views"]
+    taken = built.withColumn(FITS, fits(views)).where(belongs(views)).collect()
     allowed = -(-product.sources["views"].late // timedelta(days=1))
     own = {str(DAY - timedelta(days=back)) for back in range(allowed + 1)}
     assert len(taken) == 20

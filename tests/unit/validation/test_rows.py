@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from features.samples import identify
+from features.sources import FITS, fits
 from features.spec.load import parse_spec
 from features.spec.model import Spec
 from validation.rows import BUILT_IN, check, quarantine
@@ -57,7 +58,7 @@ def checked(
     values = [tuple({**GOOD, **row}.values()) for row in rows]
     frame = spark.createDataFrame(values, SCHEMA).repartition(parts)
     timed = frame.selectExpr("*", "timestamp_millis(try_cast(at AS long)) AS _time")
-    return check(identify(timed, product), product)
+    return check(identify(timed.withColumn(FITS, fits(product.log)), product), product)
 
 
 def rules(

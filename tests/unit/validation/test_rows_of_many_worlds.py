@@ -12,6 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from features.samples import identify
+from features.sources import FITS, fits
 from features.spec.load import parse_spec
 from features.spec.model import Spec
 from tests.worlds import draw, hold
@@ -85,7 +86,7 @@ def checked(spark: "SparkSession", worlds: list[list[Row]], spec: Spec, parts: i
         f"if({millis} >= 0, timestamp_millis({millis}), null) AS _time",
         *(f"cast(null AS string) AS {name}" for name in ABSENT),
     )
-    return check(identify(timed, spec), spec)
+    return check(identify(timed.withColumn(FITS, fits(spec.log)), spec), spec)
 
 
 def day_of(number: int, offset: int | None = 0) -> str | None:
