@@ -19,8 +19,13 @@ from features.spec.model import Task
 ID, SCENARIO = "_id", "_scenario"
 """Columns of an impression: its sample_id and its scenario (null: history only)."""
 
-STREAM, WHY = "_stream", "_why"
-"""Columns of an outcome: the stream it came in, and why it can't be used (null: it can)."""
+STREAM, WHY, BROUGHT = "_stream", "_why", "_brought"
+"""Columns of an outcome: the stream it came in, why it can't be used (null: it can), and whether
+``_for`` is the day it counts on: that whose file brought it; without daily files, the day of its
+time, and every day when it has none."""
+
+UNSHOWN = "no-impression"
+"""Why an outcome with key and time is not used: no impression near the day has its key."""
 
 _IMPRESSION = [FOR, DAY, ID]
 """What names an impression among those of several days that are built together."""
@@ -61,8 +66,8 @@ def came(events: DataFrame, stream: str, tasks: Mapping[str, Task]) -> DataFrame
 
     Returns:
         ``_for``, ``_stream``, ``_on_<column>`` (text) for each column that a task joins on,
-        ``_time``, ``_arrived``, ``_counts_<task>``, and ``_why``: the reason for which an event
-        that the file of ``_for`` brought can't be used, else null.
+        ``_time``, ``_arrived``, ``_counts_<task>``, ``_brought``, and ``_why``: the reason for
+        which an event by itself can't be used, else null.
     """
     good = F.col(REFUSED).isNull()
     counts = {
@@ -77,9 +82,8 @@ def came(events: DataFrame, stream: str, tasks: Mapping[str, Task]) -> DataFrame
         *keys,
         *(column.alias(counts_name(name)) for name, column in counts.items()),
     )
-    mine = F.coalesce(ARRIVED, DAY, FOR) == F.col(FOR)
-    why = F.when(mine, _why(tasks)).alias(WHY)
-    return chosen.select("*", why).drop(DAY, REFUSED, BROKEN)
+    brought = (F.coalesce(ARRIVED, DAY, FOR) == F.col(FOR)).alias(BROUGHT)
+    return chosen.select("*", brought, _why(tasks).alias(WHY)).drop(DAY, REFUSED, BROKEN)
 
 
 def _why(tasks: Mapping[str, Task]) -> Column:
@@ -114,18 +118,39 @@ def outcomes_of(events: DataFrame, name: str, task: Task) -> DataFrame:
     return counted.select(FOR, *keys, TIME, ARRIVED).dropna("any", subset=[*keys, TIME])
 
 
-def lost(events: DataFrame) -> dict[str, dict[str, dict[str, int]]]:
-    """Count the events that can't be used: day → stream → reason → events.
+def lost(
+    events: DataFrame, impressions: DataFrame, spec: Spec
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Count the events that are not used: day → stream → reason → events.
 
-    An event counts on the day whose file brought it; without daily files, on the day of its time,
-    and on every day when it has none.
+    Args:
+        events: as ``came`` returns them, of one stream or several.
+        impressions: the good ones near the days: ``_for`` and ``_on_<column>``.
+        spec: declares the tasks.
     """
+    brought = events.where(BROUGHT)
+    reasons = brought.dropna(subset=[WHY]).select(FOR, STREAM, WHY)
+    usable = brought.where(F.col(WHY).isNull())
+    for stream in dict.fromkeys(task.source for task in spec.tasks.values() if task.source):
+        reasons = reasons.unionByName(_unshown(usable, impressions, stream, spec))
     found: dict[str, dict[str, dict[str, int]]] = {}
-    for ds, stream, why, n in (
-        events.dropna(subset=[WHY]).groupBy(FOR, STREAM, WHY).count().collect()
-    ):
+    for ds, stream, why, n in sorted(reasons.groupBy(FOR, STREAM, WHY).count().collect()):
         found.setdefault(ds, {}).setdefault(stream, {})[why] = n
     return found
+
+
+def _unshown(usable: DataFrame, impressions: DataFrame, stream: str, spec: Spec) -> DataFrame:
+    """Return ``_for _stream _why`` of a stream's events of which no impression has a task's key."""
+    tasks = {name: task for name, task in spec.tasks.items() if task.source == stream}
+    counts = reduce(Column.__or__, (F.col(counts_name(name)) for name in tasks))
+    left = usable.where((F.col(STREAM) == stream) & counts)
+    for on in dict.fromkeys(tuple(task.on) for task in tasks.values()):
+        keys = [FOR, *map(on_name, on)]
+        shown = impressions.select(*keys)
+        if not is_small(impressions.sparkSession):
+            shown = _with_outcomes(shown, left, keys)
+        left = left.join(shown.hint("shuffle_hash"), keys, "left_anti")
+    return left.select(FOR, STREAM, F.lit(UNSHOWN).alias(WHY))
 
 
 def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task) -> DataFrame:

@@ -197,7 +197,7 @@ def build(
                 staged = staged_day(shop, batch.dates[0])
                 contents = digests(staged)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
-            dropped = _dropped(shop, batch, came)
+            dropped = _dropped(shop, batch, near, came)
         return staged, [
             _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
         ]
@@ -388,18 +388,25 @@ def _stream(shop: Shop, batch: Batch, stream: str) -> DataFrame:
 
 
 def _dropped(
-    shop: Shop, batch: Batch, came: DataFrame | None
+    shop: Shop, batch: Batch, near: DataFrame, came: DataFrame | None
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Count what can't be used of outcome streams and tables: day → source → reason → rows."""
-    found = labels.lost(came) if came is not None else {}
+    found = {}
+    if came is not None:
+        good = samples.with_keys(rows.kept(near), shop.spec)
+        found = labels.lost(came, good, shop.spec)
     for day in batch.dates:
         refused = shop.raw.refused(batch, day)
         if refused:
             found.setdefault(day.isoformat(), {}).update(refused)
     for ds, sources in found.items():
         for name, reasons in sources.items():
-            said = ", ".join(f"{n} {reason}" for reason, n in reasons.items())
-            log.warning("%s %s: rows of %s are not used: %s", shop.spec.product, ds, name, said)
+            # People also buy what nobody showed them: that is told, but is no fault.
+            faults = {reason: n for reason, n in reasons.items() if reason != labels.UNSHOWN}
+            said = ", ".join(f"{n} {reason}" for reason, n in faults.items())
+            if faults:
+                product = shop.spec.product
+                log.warning("%s %s: rows of %s are not used: %s", product, ds, name, said)
     return found
 
 
