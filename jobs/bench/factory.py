@@ -116,12 +116,12 @@ def _places(request: Request, name: str) -> Result:
 
 def _audit_and_pass(places: Result, day: date) -> tuple[float, float]:
     """Return the seconds of an audit of what is staged, and of one look at each of its cells."""
-    from features import tables
-    from features.session import spark_session
+    from pyspark.sql import SparkSession
 
-    home = places["home"]
+    from features import tables
+
     audit = _timed(lambda: samples.audit(**places, day=day))
-    spark = spark_session(home.cache, home.root)
+    spark = SparkSession.active()  # as the audit left it: as many cores as it had
     staged = tables.read(spark, places["lake"], "staged", str(day), str(day))
     return audit, _timed(lambda: profile(staged).collect())
 
