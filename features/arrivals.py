@@ -117,16 +117,20 @@ def look_back(spec: Spec, day: date) -> date:
     return first
 
 
+def late_days(source: Source) -> int:
+    """Return how many days after an event's own its file may come."""
+    return -(-source.late // DAY)
+
+
 def last_arrival(spec: Spec, day: date) -> date:
     """Return the last day whose files can change the samples of ``day``."""
-    late = max(spec.sources[name].late for name in streams(spec))
-    return closing_day(spec, day) + DAY * -(-late // DAY)
+    late = max(late_days(spec.sources[name]) for name in streams(spec))
+    return closing_day(spec, day) + DAY * late
 
 
 def reach(spec: Spec, name: str, day: date, until: date) -> tuple[date, date]:
     """Return the first and last day whose files of a stream ``day`` reads, up to ``until``."""
-    late = DAY * -(-spec.sources[name].late // DAY)
-    ahead = closing_day(spec, day) + late
+    ahead = closing_day(spec, day) + DAY * late_days(spec.sources[name])
     return look_back(spec, day), min(until, ahead)
 
 

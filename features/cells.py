@@ -105,17 +105,20 @@ def moment(column: Column, kind: DataType, time: TimeColumn) -> Column:
         return column.cast("timestamp")
     if time.unit == "iso":
         return column.cast("string").cast("timestamp")
-    unit = int(_MICROS[time.unit])
     if isinstance(kind, IntegralType):
-        return F.when(column.between(0, int(_LATEST) // unit), F.timestamp_micros(column * unit))
+        return _whole_moment(column, time)
     micros = F.round(number(column, kind) * F.lit(_MICROS[time.unit]))
     found = F.when(micros.between(0.0, _LATEST), F.timestamp_micros(micros.cast("long")))
     if not isinstance(kind, StringType):
         return found
     # Nearly all texts are whole numbers, which need no pattern and no fractions.
     whole = column.cast("long")
-    plain = (whole.cast("string") == column) & whole.between(0, int(_LATEST) // unit)
-    return F.when(plain, F.timestamp_micros(whole * unit)).otherwise(found)
+    return F.when(whole.cast("string") == column, _whole_moment(whole, time)).otherwise(found)
+
+
+def _whole_moment(count: Column, time: TimeColumn) -> Column:
+    unit = int(_MICROS[time.unit])
+    return F.when(count.between(0, int(_LATEST) // unit), F.timestamp_micros(count * unit))
 
 
 def day_of(instant: Column, timezone: str) -> Column:

@@ -11,6 +11,7 @@ from features import cells
 from features.alike import REFUSED
 from features.counts import column_name
 from features.deliveries import BROKEN
+from features.needs import streams, tasks_of
 from features.settle import handed_out, is_small, settle
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
@@ -55,6 +56,12 @@ def counts_name(task: str) -> str:
     return f"_counts_{task}"
 
 
+def key_columns(tasks: Mapping[str, Task]) -> dict[str, Column]:
+    """Return ``_on_<column>`` → its text, for the columns of a raw row that tasks join on."""
+    columns = dict.fromkeys(column for task in tasks.values() for column in task.on)
+    return {on_name(column): cells.text(cells.raw(column)) for column in columns}
+
+
 def came(events: DataFrame, stream: str, tasks: Mapping[str, Task]) -> DataFrame:
     """Return what the tasks of an outcome stream want of its events, and why some are lost.
 
@@ -74,8 +81,7 @@ def came(events: DataFrame, stream: str, tasks: Mapping[str, Task]) -> DataFrame
         name: good & (F.coalesce(F.expr(task.where), F.lit(False)) if task.where else F.lit(True))
         for name, task in tasks.items()
     }
-    columns = dict.fromkeys(column for task in tasks.values() for column in task.on)
-    keys = [cells.text(cells.raw(column)).alias(on_name(column)) for column in columns]
+    keys = [column.alias(name) for name, column in key_columns(tasks).items()]
     chosen = events.select(
         F.lit(stream).alias(STREAM),
         *(FOR, DAY, TIME, ARRIVED, REFUSED, BROKEN),
@@ -131,19 +137,18 @@ def lost(
     brought = events.where(BROUGHT)
     reasons = brought.dropna(subset=[WHY]).select(FOR, STREAM, WHY)
     usable = brought.where(F.col(WHY).isNull())
-    for stream in dict.fromkeys(task.source for task in spec.tasks.values() if task.source):
-        reasons = reasons.unionByName(_unshown(usable, impressions, stream, spec))
+    for stream in streams(spec)[1:]:
+        mine, tasks = usable.where(F.col(STREAM) == stream), tasks_of(spec, stream)
+        reasons = reasons.unionByName(_unshown(mine, impressions, tasks))
     found: dict[str, dict[str, dict[str, int]]] = {}
     for ds, stream, why, n in sorted(reasons.groupBy(FOR, STREAM, WHY).count().collect()):
         found.setdefault(ds, {}).setdefault(stream, {})[why] = n
     return found
 
 
-def _unshown(usable: DataFrame, impressions: DataFrame, stream: str, spec: Spec) -> DataFrame:
+def _unshown(usable: DataFrame, impressions: DataFrame, tasks: Mapping[str, Task]) -> DataFrame:
     """Return ``_for _stream _why`` of a stream's events of which no impression has a task's key."""
-    tasks = {name: task for name, task in spec.tasks.items() if task.source == stream}
-    counts = reduce(Column.__or__, (F.col(counts_name(name)) for name in tasks))
-    left = usable.where((F.col(STREAM) == stream) & counts)
+    left = usable.where(reduce(Column.__or__, (F.col(counts_name(name)) for name in tasks)))
     for on in dict.fromkeys(tuple(task.on) for task in tasks.values()):
         keys = [FOR, *map(on_name, on)]
         shown = impressions.select(*keys)

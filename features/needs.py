@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 
 from features.spec import Spec
+from features.spec.model import Task
 
 
 def used_sources(spec: Spec) -> list[str]:
@@ -15,6 +16,11 @@ def streams(spec: Spec) -> list[str]:
     """Return the streams of events a day is made of, that of impressions first."""
     outcomes = [task.source for task in spec.tasks.values() if task.source]
     return list(dict.fromkeys([spec.impression.source, *outcomes]))
+
+
+def tasks_of(spec: Spec, stream: str) -> dict[str, Task]:
+    """Return the tasks whose outcomes come in a stream."""
+    return {name: task for name, task in spec.tasks.items() if task.source == stream}
 
 
 def used_tables(spec: Spec) -> list[str]:

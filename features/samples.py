@@ -15,7 +15,6 @@ from features.labels import (
     ID,
     SCENARIO,
     label_columns,
-    on_name,
     outcome_name,
     wide_name,
 )
@@ -69,12 +68,6 @@ def check_condition(events: DataFrame, sql: str, place: str) -> None:
         raise SpecError(f"{place}: '{sql}': {_first_sentence(error)}; correct it") from None
     if not isinstance(kind, BooleanType):
         raise SpecError(f"{place}: '{sql}' is {kind.simpleString()}, no condition; write … = 1")
-
-
-def with_keys(events: DataFrame, spec: Spec) -> DataFrame:
-    """Add ``_on_<column>`` (text) for each column that outcomes are joined on."""
-    columns = dict.fromkeys(column for task in spec.tasks.values() for column in task.on)
-    return events.withColumns({on_name(one): cells.text(cells.raw(one)) for one in columns})
 
 
 def facts(attributed: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
 
 from py4j.protocol import Py4JError  # type: ignore[import-untyped]
@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from features import cells, nested
 from features.alike import REFUSED, WAS, put_together
-from features.arrivals import arrived_pattern
+from features.arrivals import arrived_pattern, late_days
 from features.contract import use_of
 from features.deliveries import BROKEN, Deliveries, check_readable, delivered, open_part
 from features.errors import MissingDayError, SourceError
@@ -83,8 +83,7 @@ def read_events(
 
 def fits(source: Source) -> Column:
     """Return whether an event came with a file of its day, or of one its lateness allows."""
-    late = -(-source.late // timedelta(days=1))
-    return F.coalesce(F.datediff(ARRIVED, DAY).between(0, late), F.lit(True))
+    return F.coalesce(F.datediff(ARRIVED, DAY).between(0, late_days(source)), F.lit(True))
 
 
 def read_table(

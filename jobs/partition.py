@@ -23,7 +23,7 @@ from features.errors import SourceError, SpecError
 from features.fingerprint import counts_fingerprint
 from features.history import as_history, first_needed
 from features.lake import Lake
-from features.needs import streams
+from features.needs import streams, tasks_of
 from features.raw import Raw, number_tallies, refuse_wordy
 from features.settle import dealt_out, is_small, settle
 from features.sources import (
@@ -179,12 +179,13 @@ def build(
             censuses = _censuses(shop, batch, checked)
         with watch.step("join"):
             came = _came(shop, batch)
-            now, counts = _facts(shop, batch, near, came)
+            good = rows.kept(near).withColumns(labels.key_columns(shop.spec.tasks))
+            now, counts = _facts(shop, batch, good, came)
         with watch.step("features"):
             history = _history(shop, batch, counts)
             days = batch.calendar(shop.spark)
             staged = samples.assemble(now, history, shop.spec, days)
-            held = not _is_large(shop, batch)
+            held = _can_be_held(shop, batch)
             contents = {}
             if held:
                 staged = settle(staged)
@@ -197,18 +198,18 @@ def build(
                 staged = staged_day(shop, batch.dates[0])
                 contents = digests(staged)
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
-            dropped = _dropped(shop, batch, near, came)
+            dropped = _dropped(shop, batch, good, came)
         return staged, [
             _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
         ]
 
 
-def _is_large(shop: Shop, batch: Batch) -> bool:
-    """Return whether the samples outweigh memory: then they are written as they are made.
+def _can_be_held(shop: Shop, batch: Batch) -> bool:
+    """Return whether samples fit into memory; those of a large day are written as they are made.
 
     Their content hash is that of what lies in the table; no commit of the table can say it.
     """
-    return len(batch.days) == 1 and not is_small(shop.spark)
+    return is_small(shop.spark) or len(batch.days) > 1
 
 
 def staged_day(shop: Shop, day: date) -> DataFrame:
@@ -301,15 +302,14 @@ def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
 
 
 def _facts(
-    shop: Shop, batch: Batch, near: DataFrame, came: DataFrame | None
+    shop: Shop, batch: Batch, good: DataFrame, came: DataFrame | None
 ) -> tuple[DataFrame, Counts]:
     """Return the facts as known by each ``_until``, and the counts of the days that want them.
 
     Counts are those of what was known by the end of the day itself, which never changes; a day
     that has them is left out.
     """
-    spec, tables = shop.spec, shop.raw.tables(batch)
-    good = samples.with_keys(rows.kept(near), spec)
+    spec, attributes = shop.spec, shop.raw.tables(batch)
     outcomes = {
         name: labels.outcomes_of(came, name, task)
         for name, task in spec.tasks.items()
@@ -317,7 +317,7 @@ def _facts(
     }
     # Of a day whose as_of is its own end, both are the same; else its samples want no day before.
     own = (F.col(DAY) >= F.col(FOR)) | (F.col(UNTIL) == F.col(FOR))
-    now = settle(_attributed(good.where(own), outcomes, spec, tables))
+    now = settle(_attributed(good.where(own), outcomes, spec, attributes))
     wanted = _counts_wanted(shop, batch)
     if not wanted:
         return now, Counts(None, wanted)
@@ -325,7 +325,7 @@ def _facts(
         then = _known_then(now, wanted)
     else:
         early = {name: _known_then(events, wanted) for name, events in outcomes.items()}
-        then = _attributed(_known_then(good, wanted), early, spec, tables)
+        then = _attributed(_known_then(good, wanted), early, spec, attributes)
     counts = daily_counts(samples.happened(then, spec), spec)
     # The later days of several read them, before they are written.
     return now, Counts(settle(counts) if len(batch.days) > 1 else counts, wanted)
@@ -335,7 +335,7 @@ def _attributed(
     good: DataFrame,
     outcomes: Mapping[str, DataFrame],
     spec: Spec,
-    tables: Mapping[str, DataFrame],
+    attributes: Mapping[str, DataFrame],
 ) -> DataFrame:
     """Return the facts of each ``_for``: its impressions, those before it with an outcome on it."""
     found = labels.attribute_all(good, outcomes, spec)
@@ -343,7 +343,7 @@ def _attributed(
     for name in outcomes:
         happened = F.col(labels.outcome_name(name))
         matters = matters | (cells.day_of(happened, spec.timezone) == F.col(FOR))
-    return samples.facts(dealt_out(found.where(matters), labels.ID), spec, tables)
+    return samples.facts(dealt_out(found.where(matters), labels.ID), spec, attributes)
 
 
 def _counts_wanted(shop: Shop, batch: Batch) -> dict[date, dict[str, Any]]:
@@ -377,7 +377,7 @@ def _stream(shop: Shop, batch: Batch, stream: str) -> DataFrame:
     """Return the events of a stream that belong near the days, or can't be used at all."""
     spec = shop.spec
     events = shop.raw.events(stream, batch)
-    tasks = {name: task for name, task in spec.tasks.items() if task.source == stream}
+    tasks = tasks_of(spec, stream)
     for name, task in tasks.items():
         if task.where:
             samples.check_condition(events, task.where, f"{shop.spec_file}: tasks.{name}.where")
@@ -388,13 +388,10 @@ def _stream(shop: Shop, batch: Batch, stream: str) -> DataFrame:
 
 
 def _dropped(
-    shop: Shop, batch: Batch, near: DataFrame, came: DataFrame | None
+    shop: Shop, batch: Batch, good: DataFrame, came: DataFrame | None
 ) -> dict[str, dict[str, dict[str, int]]]:
     """Count what can't be used of outcome streams and tables: day → source → reason → rows."""
-    found = {}
-    if came is not None:
-        good = samples.with_keys(rows.kept(near), shop.spec)
-        found = labels.lost(came, good, shop.spec)
+    found = labels.lost(came, good, shop.spec) if came is not None else {}
     for day in batch.dates:
         refused = shop.raw.refused(batch, day)
         if refused:

@@ -1,7 +1,6 @@
 """The jobs of the DAG ``samples``: build, audit, publish and encode days."""
 
 import logging
-import time
 from collections import Counter
 from datetime import date
 from pathlib import Path
@@ -199,10 +198,9 @@ def build(
     steps.start(shop, watch)
     wanted = wanted_day(shop, day, day, [])
     batch = Batch(spec, (wanted.found,), partition.records(lake))
-    started = time.perf_counter()
     _, (built,) = partition.build(shop, batch, {day: wanted.said}, watch)
     result = {"ds": day.isoformat(), **steps.counted(built), "steps": watch.seconds}
-    record(lake, day, "build", time.perf_counter() - started, {**result, "run_id": shop.run_id})
+    record(lake, day, "build", sum(watch.seconds.values()), {**result, "run_id": shop.run_id})
     return result
 
 
@@ -263,7 +261,7 @@ def encode(
 
 
 def _staged(shop: "Shop", day: date) -> tuple["DataFrame", Result]:
-    from features.digest import digests
+    from features.digest import EMPTY, digests
     from jobs.partition import staged_day
 
     said = shop.lake.commit_of("staged", day)
@@ -273,9 +271,11 @@ def _staged(shop: "Shop", day: date) -> tuple["DataFrame", Result]:
     if "content_hash" not in said:
         # Of a large day it is known only when its rows lie in the table.
         built = results(shop.lake, day).get("build", {})
-        if built.get("run_id") != said["run_id"]:
-            built["content_hash"] = digests(staged)[day.isoformat()][1]
-        said = {**said, "content_hash": built["content_hash"]}
+        if built.get("run_id") == said["run_id"]:
+            content = built["content_hash"]
+        else:  # the run was killed before it could say
+            _, content = digests(staged).get(day.isoformat(), EMPTY)
+        said = {**said, "content_hash": content}
     return staged, said
 
 

@@ -1,6 +1,5 @@
 """The sample factory itself, timed from inside its Spark session."""
 
-import json
 import os
 import time
 from collections.abc import Callable
@@ -9,9 +8,7 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-from deltalake import CommitProperties, write_deltalake
-
+from features.lake import Lake
 from features.spec import load_spec
 from jobs import samples
 from jobs.bench.agree import facts_of
@@ -39,7 +36,7 @@ def build_days(request: Request) -> Result:
     start = spark_steps[0] if spark_steps else 0.0
     seconds, steps = [], {}
     for _ in range(request.repeats):
-        _forget_counts(places, day)
+        _forget_counts(places["lake"], day)
         started = time.perf_counter()
         steps = samples.build(**places, day=day)["steps"]
         seconds.append(time.perf_counter() - started)
@@ -58,16 +55,15 @@ def build_days(request: Request) -> Result:
     }
 
 
-def _forget_counts(places: Result, day: date) -> None:
+def _forget_counts(lake: Lake, day: date) -> None:
     """Have a day counted anew when it is built again, as the other engines do."""
-    lake = places["lake"]
+    from pyspark.sql import SparkSession
+
+    from features import tables
+
     if lake.exists("counts"):
-        counts = lake.open("counts")
-        nothing = pa.schema(counts.schema().to_arrow()).empty_table()
-        said = CommitProperties(custom_metadata={"userMetadata": json.dumps({"ds": str(day)})})
-        write_deltalake(
-            counts, nothing, mode="overwrite", predicate=f"ds = '{day}'", commit_properties=said
-        )
+        nothing = tables.read(SparkSession.active(), lake, "counts").limit(0)
+        tables.replace_days(nothing, lake, "counts", {day: {}})
 
 
 def nights(request: Request) -> Result:
