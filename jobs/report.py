@@ -1,6 +1,5 @@
 """Write a night's report: one HTML file, the newest one as ``latest.html``, and their index."""
 
-import json
 import os
 import shutil
 from datetime import UTC, date, datetime, timedelta
@@ -11,6 +10,7 @@ from features.errors import UserError
 from features.lake import Lake
 from features.spec import Spec
 from jobs.home import Home
+from jobs.runs import history
 from validation.report import render, render_index, render_markdown
 from validation.report.gather import HISTORY, gather, night
 from validation.report.records import Records, Run
@@ -66,18 +66,7 @@ def write(path: Path, text: str) -> None:
 
 
 def _runs(lake: Lake) -> list[Run]:
-    if not lake.exists("runs"):
-        return []
-    return [
-        Run(
-            ds=row["ds"],
-            step=row["step"],
-            ended=row["ended"],
-            seconds=row["seconds"],
-            result=json.loads(row["result"]),
-        )
-        for row in lake.open("runs").to_pyarrow_table().to_pylist()
-    ]
+    return [Run(**row) for row in history(lake)]
 
 
 def _metrics(lake: Lake, day: date) -> list[dict[str, Any]]:

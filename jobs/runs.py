@@ -5,13 +5,14 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from features.lake import Lake
 from jobs.console import to_json
 
+Result = dict[str, Any]
 
-def record(lake: Lake, day: date, step: str, seconds: float, result: dict[str, Any]) -> None:
+
+def record(lake: Lake, day: date, step: str, seconds: float, result: Result) -> None:
     """Keep the result of ``step`` on ``day``, in place of an earlier run's."""
     ended = datetime.now(UTC)
     ds = day.isoformat()
@@ -25,17 +26,19 @@ def record(lake: Lake, day: date, step: str, seconds: float, result: dict[str, A
     lake.replace("runs", {"ds": ds, "step": step}, pa.Table.from_pylist([row]))
 
 
-def results(lake: Lake, day: date) -> dict[str, dict[str, Any]]:
-    """Return step → ``{"ended", "seconds", **result}`` of the day's last runs."""
+def history(lake: Lake, first: str = "", last: str = "9999") -> list[Result]:
+    """Return the rows of the days from ``first`` to ``last`` in the order in which they ended."""
     if not lake.exists("runs"):
-        return {}
-    rows = lake.open("runs").to_pyarrow_table(filters=[("ds", "=", day.isoformat())])
-    ordered = rows.take(pc.sort_indices(rows["ended"]))
+        return []
+    days = [("ds", ">=", first), ("ds", "<=", last)]
+    rows = lake.open("runs").to_pyarrow_table(filters=days).sort_by("ended").to_pylist()
+    return [{**row, "result": json.loads(row["result"])} for row in rows]
+
+
+def results(lake: Lake, day: date) -> dict[str, Result]:
+    """Return step → ``{"ended", "seconds", **result}`` of the day's last runs."""
+    ds = day.isoformat()
     return {
-        row["step"]: {
-            **json.loads(row["result"]),
-            "ended": row["ended"],
-            "seconds": row["seconds"],
-        }
-        for row in ordered.to_pylist()
+        row["step"]: {**row["result"], "ended": row["ended"], "seconds": row["seconds"]}
+        for row in history(lake, ds, ds)
     }

@@ -1,5 +1,6 @@
 """What every model of a night says of the judged samples: champion, challenger, baseline."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +14,8 @@ from training.data import Dataset
 from training.registry import Registry
 
 Probabilities = NDArray[np.float64]
+Versions = Mapping[str, tuple[str, str]]
+"""Role → registered version and which of its models: ``challenger`` or ``baseline``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +38,39 @@ def scores(
 
     What calibration is worth is seen on the judged days, of which it knows nothing.
     """
-    versions = {"challenger": (version, "challenger"), "baseline": (version, "baseline")}
     champion = registry.champion()
-    if champion is not None and champion.version != version:
-        versions["champion"] = (champion.version, "challenger")
-    found = {}
+    other = None if champion is None or champion.version == version else champion.version
+    found: dict[str, Scored] = {}
+    for role, number, scorer in _scorers(registry, roles(version, other), home):
+        found[role] = _score(role, number, scorer, samples)
+        if role == "challenger":
+            found["calibrated"] = _calibrated(scorer, found[role], samples, validation)
+    return found
+
+
+def roles(version: str, champion: str | None) -> Versions:
+    """Return the models that a night compares: role → version, and which of its two models."""
+    found = {"challenger": (version, "challenger"), "baseline": (version, "baseline")}
+    return found if champion is None else {**found, "champion": (champion, "challenger")}
+
+
+def answers(
+    registry: Registry, versions: Versions, samples: Dataset, home: Home
+) -> dict[str, Scored]:
+    """Score the samples with the named models: role → answers."""
+    return {
+        role: _score(role, number, scorer, samples)
+        for role, number, scorer in _scorers(registry, versions, home)
+    }
+
+
+def _scorers(
+    registry: Registry, versions: Versions, home: Home
+) -> Iterator[tuple[str, str, Scorer]]:
+    """Yield role, version and model, one in memory at a time."""
     with home.scratch() as scratch:
         for role, (number, part) in versions.items():
-            folder = registry.download(number, scratch / role, part)
-            scorer = load(folder)
-            found[role] = _score(role, number, scorer, samples)
-            if role == "challenger":
-                found["calibrated"] = _calibrated(scorer, found[role], samples, validation)
-    return found
+            yield role, number, load(registry.download(number, scratch / role, part))
 
 
 def _calibrated(

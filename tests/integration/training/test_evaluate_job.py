@@ -8,7 +8,7 @@ from features.spec.load import parse_spec
 from jobs.evaluate import evaluate
 from jobs.models import promote
 from jobs.register import register
-from jobs.runs import record
+from jobs.runs import record, results
 from jobs.train import train
 from tests.integration.training.conftest import SHOP
 
@@ -25,7 +25,9 @@ def nights(home, shop_lake):
         place = {"spec": spec, "lake": shop_lake, "home": home, "day": day}
         for name, step in (("train", train), ("register", register)):
             record(shop_lake, day, name, 1.0, step(**place))
-        return evaluate(**place)
+        said = evaluate(**place)
+        record(shop_lake, day, "evaluate", 1.0, said)
+        return said
 
     return run
 
@@ -82,3 +84,70 @@ def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences
         and (row["role"], row["metric"]) == ("challenger", "logloss")
     )
     assert loss["diff"] == pytest.approx(change["feed", "click"], abs=1e-8)
+
+
+def stage_of(lake, night, stage, **place):
+    """Return metric → row of the night's challenger in a stage and group."""
+    wanted = {"scenario": "", "task": "", "slice": "", "role": "challenger", **place}
+    rows = lake.open("metrics").to_pyarrow_table(
+        filters=[("ds", "=", str(night)), ("stage", "=", stage)]
+    )
+    return {row["metric"]: row for row in rows.to_pylist() if wanted.items() <= row.items()}
+
+
+def test_a_nights_model_is_judged_on_the_next_day_as_its_labels_come_and_keeps_both_numbers(
+    nights, home, shop_lake, rewrite
+):
+    spec = parse_spec(SHOP, "shop.yaml")
+    first = nights(spec, FIRST)
+    assert first["settled"] == []
+    promote(spec=spec, home=home, version=first["version"], expect=None)
+    before = stage_of(shop_lake, FIRST, "provisional", task="click")
+    assert before["auc"]["judged_on"] == str(FIRST)
+
+    # The next day's clicks are known at once, its purchases are not.
+    second = nights(spec, SECOND)
+    assert second["settled"] == [
+        {"ds": str(FIRST), "version": first["version"], "tasks": ["click"]}
+    ]
+    after = stage_of(shop_lake, FIRST, "final", task="click")
+    assert after["auc"]["judged_on"] == str(SECOND)
+    assert after["auc"]["value"] != before["auc"]["value"]
+    assert stage_of(shop_lake, FIRST, "provisional", task="click") == before
+    assert stage_of(shop_lake, FIRST, "final", task="buy") == {}
+    assert stage_of(shop_lake, FIRST, "final") == {}, "a mean over tasks waits for all of them"
+    assert not results(shop_lake, FIRST)["settle"]["complete"]
+
+    # Night three brings them; the night that they were compared with is judged as well.
+    rewrite(8)
+    rewrite(9, mature={"click": True, "buy": False})
+    third = nights(spec, date(2026, 3, 9))
+    assert [(one["ds"], one["tasks"]) for one in third["settled"]] == [
+        (str(FIRST), ["click", "buy"]),
+        (str(SECOND), ["click"]),
+    ]
+    settled = results(shop_lake, FIRST)["settle"]
+    assert settled["complete"]
+    assert {(cell["scenario"], cell["task"]) for cell in settled["cells"]} >= {
+        ("feed", "buy"), ("search", "click"), ("", "buy"), ("", ""),
+    }  # fmt: skip
+    assert stage_of(shop_lake, FIRST, "final")["logloss"]["value"] is not None
+    compared = stage_of(shop_lake, SECOND, "final", task="click")["logloss"]
+    assert compared["diff_low"] < compared["diff"] < compared["diff_high"]
+
+    again = nights(spec, date(2026, 3, 9))
+    assert again["settled"] == [], "what is settled is not judged again"
+
+
+def test_a_night_trained_anew_is_settled_anew_and_a_lost_model_stops_nothing(
+    nights, home, shop_lake, rewrite
+):
+    spec = parse_spec(SHOP, "shop.yaml")
+    nights(spec, FIRST)
+    nights(spec, SECOND)
+    said = results(shop_lake, FIRST)["evaluate"]
+    record(shop_lake, FIRST, "evaluate", 1.0, {**said, "version": "99"})
+    rewrite(9)
+    third = nights(spec, date(2026, 3, 9))
+    assert [one["ds"] for one in third["settled"]] == [str(SECOND)]
+    assert results(shop_lake, FIRST)["settle"]["version"] != "99"
