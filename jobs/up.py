@@ -7,11 +7,11 @@ from contextlib import ExitStack
 from typing import Any
 
 from features.spec import spec_names
-from jobs.airflow.process import Part, check_port, start, stop, stopped_by_sigterm
 from jobs.airflow.server import Airflow
 from jobs.airflow.settings import HOST, USER, passwords_file
 from jobs.chain import Chain
 from jobs.home import Home
+from jobs.process import Part, check_port, start, stop, stopped_by_sigterm
 
 AIRFLOW_PORT = 8080
 MLFLOW_PORT = 5000

@@ -17,6 +17,8 @@ from features.lake import Lake
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytest_plugins = ["tests.servers"]
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 _STATUS = pytest.StashKey[int]()
 

@@ -17,7 +17,9 @@ from typing import IO, Any
 from features.errors import ServiceError
 from jobs.airflow.client import ENDED, Client
 from jobs.airflow.follow import waits
-from jobs.airflow.process import (
+from jobs.airflow.settings import HOST, USER, environment, keys_of, write_private
+from jobs.home import Home
+from jobs.process import (
     Part,
     alive,
     birth,
@@ -29,8 +31,6 @@ from jobs.airflow.process import (
     stop,
     stopped_by_sigterm,
 )
-from jobs.airflow.settings import HOST, USER, environment, keys_of, write_private
-from jobs.home import Home
 
 PARTS: tuple[tuple[str, ...], ...] = (
     ("api-server",),

@@ -13,11 +13,11 @@ import pytest
 
 from features.errors import ServiceError, UserError
 from jobs.airflow import Airflow
-from jobs.airflow.process import members
 from jobs.airflow.settings import keys_of
 from jobs.backfill import backfill
 from jobs.home import Home
 from jobs.nightly import nightly
+from jobs.process import members
 
 pytestmark = [pytest.mark.airflow, pytest.mark.slow]
 

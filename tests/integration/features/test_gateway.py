@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from features import gateway
-from jobs.airflow.process import free_port
+from jobs.process import free_port
 from tests.conftest import cache, kept_jvm
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]

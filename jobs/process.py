@@ -42,10 +42,28 @@ class Part:
             )
 
 
-def start(name: str, words: Sequence[str], env: Mapping[str, str], log: Path) -> Part:
-    """Start a program of this environment, with a session of its own."""
+def start(
+    name: str,
+    words: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    *,
+    lasting: bool = False,
+    user: str | None = None,
+) -> Part:
+    """Start a program, with a session of its own.
+
+    Args:
+        name: what errors call it.
+        words: a program of this environment, or its path, and its arguments.
+        env: its environment.
+        log: where its lines go.
+        lasting: whether it outlives this process.
+        user: whom it runs as when we are root; it may still enter the folders that root may.
+    """
     with _appending(log) as stream:
-        return Part(name, _spawn(words, env, stdout=stream, stderr=stream), log)
+        process = _spawn(words, env, stdout=stream, stderr=stream, lasting=lasting, user=user)
+    return Part(name, process, log)
 
 
 def start_talking(
@@ -69,9 +87,11 @@ def _spawn(
     *,
     stdout: IO[bytes] | int,
     stderr: IO[bytes],
+    lasting: bool = False,
+    user: str | None = None,
 ) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(  # noqa: S603 (a list of words, no shell)
-        [*_dies_with_us(), str(tool(words[0])), *words[1:]],
+        [*_circumstances(lasting, user), str(tool(words[0])), *words[1:]],
         env=dict(env),
         stdin=subprocess.DEVNULL,
         stdout=stdout,
@@ -168,8 +188,8 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 def tool(name: str) -> Path:
-    """Return a program beside this Python."""
-    return Path(sys.executable).with_name(name)
+    """Return a program beside this Python, or the one at a path."""
+    return Path(name) if "/" in name else Path(sys.executable).with_name(name)
 
 
 def free_port(host: str) -> int:
@@ -211,10 +231,19 @@ def last_line(log: Path) -> str:
     return said[-1] if said else "no word"
 
 
-def _dies_with_us() -> list[str]:
-    """Return what ends a child with this process, even one killed with -9, where Linux has it."""
+def _circumstances(lasting: bool, user: str | None) -> list[str]:
+    """Return the words under which Linux ends a child with us, or lets it be someone else.
+
+    One call for both: the wish to end with the parent is forgotten when the user changes.
+    """
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+    if setpriv is None:
+        return []
+    wishes = [] if lasting else ["--pdeathsig", "TERM"]
+    if user is not None and os.geteuid() == 0:
+        wishes += [f"--reuid={user}", f"--regid={user}", "--clear-groups"]
+        wishes += ["--inh-caps=+dac_override", "--ambient-caps=+dac_override"]
+    return [setpriv, *wishes, "--"] if wishes else []
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from features.errors import ServiceError
-from jobs.airflow.process import (
+from jobs.process import (
     Part,
     birth,
     check_port,
@@ -46,7 +46,7 @@ def family(tmp_path):
 
 
 def test_ending_a_process_ends_its_children_even_those_that_do_not_listen(family, monkeypatch):
-    monkeypatch.setattr("jobs.airflow.process.GRACE", 1.0)
+    monkeypatch.setattr("jobs.process.GRACE", 1.0)
     everyone = members([family.process.pid])
     stop([family])
     assert len(everyone) == 2
