@@ -79,10 +79,12 @@ def _finish(registry: Registry, version: Version) -> None:
 
 
 def _params(spec: Spec, result: Result) -> Result:
-    training = spec.training.model_dump(mode="json", exclude={"network", "search"})
-    network = {f"network.{k}": v for k, v in spec.training.network.model_dump(mode="json").items()}
-    search = {f"search.{k}": v for k, v in spec.training.search.model_dump(mode="json").items()}
-    return {**training, **network, **search, "parameters": result["challenger"]["parameters"]}
+    parts = ("network", "search", "trees")
+    said = spec.training.model_dump(mode="json", exclude={*parts})
+    for part in parts:
+        held = getattr(spec.training, part).model_dump(mode="json")
+        said |= {f"{part}.{name}": value for name, value in held.items()}
+    return {**said, "parameters": result["challenger"]["parameters"]}
 
 
 def _metrics(result: Result) -> list[tuple[str, float, int]]:

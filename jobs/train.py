@@ -150,6 +150,8 @@ def _fit_both(
 
     with watch.step("read"):
         material = night.read(spec, lake, pinned)
+    with watch.step("teach"), _bar("teacher") as report:
+        material = night.teach(spec, material, report)
     with watch.step("masks before"):
         before = _masks_before(registry, decision, folder)
     with watch.step("train challenger"), _bar("challenger") as report:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 
 from features.errors import RegistryError
 from features.spec.layout import FLOWS, Column, Layout
@@ -186,8 +185,7 @@ def save(
         probe: rows whose predictions are kept, to know the model again on another machine.
     """
     scratch = scratch_beside(folder)
-    state = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
-    save_file(state, scratch / "model.safetensors")
+    model.write(scratch)
     write_json(scratch / "model.json", card.to_json())
     write_json(scratch / "masks.json", masks)
     write_json(scratch / "history.json", history)
@@ -260,13 +258,7 @@ def masks_json(model: Model, layout: Layout, initial: Any, shrink: float | None)
 
 def _load_model(folder: Path, card: Card) -> Model:
     model = MODELS[card.architecture.kind](card.architecture)
-    try:
-        model.load_state_dict(load_file(folder / "model.safetensors"))
-    except Exception as error:  # safetensors and torch raise kinds of their own
-        reason = str(error).splitlines()[0]
-        raise RegistryError(
-            f"{folder.name}/model.safetensors does not fit: {reason}; train again"
-        ) from None
+    model.read(folder)
     if isinstance(model, AutoIFS):
         model.harden()
     return model.eval()

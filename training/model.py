@@ -1,17 +1,24 @@
 """What the trainer, the artifact and the jobs ask of every model of the zoo."""
 
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from features.errors import RegistryError
 from training.architecture import Architecture
 from training.losses import masked_loss
 from training.prepare import Inputs
+
+WEIGHTS = "model.safetensors"
 
 
 class Model(nn.Module):
     """A network for K scenarios and M tasks.
 
     Only ``forward`` must be written. A method that learns from more than its logits says so in
-    ``loss`` or ``held_out``; the trainer knows no other difference between models.
+    ``loss`` or ``held_out``; the trainer knows no other difference between models. One that is no
+    network says how it is written and read.
     """
 
     def __init__(self, architecture: Architecture) -> None:
@@ -43,3 +50,26 @@ class Model(nn.Module):
         aside and, after each step of the others, takes a step on a batch of them.
         """
         return []
+
+    def size(self) -> int:
+        """Return how many trained numbers the model has."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def write(self, folder: Path) -> None:
+        """Write what was learned to files in ``folder``, without pickle."""
+        state = {name: one.detach().cpu().contiguous() for name, one in self.state_dict().items()}
+        save_file(state, folder / WEIGHTS)
+
+    def read(self, folder: Path) -> None:
+        """Take over what :meth:`write` wrote.
+
+        Raises:
+            RegistryError: when the files are not of a model of this shape.
+        """
+        try:
+            self.load_state_dict(load_file(folder / WEIGHTS))
+        except Exception as error:  # safetensors and torch raise kinds of their own
+            reason = str(error).splitlines()[0]
+            raise RegistryError(
+                f"{folder.name}/{WEIGHTS} does not fit: {reason}; train again"
+            ) from None

@@ -2,13 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from features.days import DAY, whole_days
 from features.lake import Lake
@@ -29,8 +31,9 @@ from training.data import (
     read_days,
     read_vocabulary,
 )
+from training.lightgbm import LightGBM, grow
 from training.model import Model
-from training.prepare import inputs_of, measure_numbers
+from training.prepare import NumberStats, inputs_of, measure_numbers
 from training.schedule import Decision
 from training.search import (
     Masks,
@@ -41,6 +44,7 @@ from training.search import (
     train_without_flows,
 )
 from training.split import Split, split_days
+from training.teacher import softened
 from training.trainer import (
     Checked,
     Diverged,
@@ -50,7 +54,7 @@ from training.trainer import (
     Trainer,
     settings_of,
 )
-from training.zoo import build, parameters_of
+from training.zoo import build
 
 RECIPE = 1
 """Counts up when the same data and spec train another model, so that nights are trained again."""
@@ -78,11 +82,23 @@ class Material:
     card: Card
     """Of the challenger; another model's differs in its architecture."""
     probe: Dataset
+    trees: "ForTrees | None" = None
+    """Where trees are grown, for the model or its teacher."""
 
     @property
     def cells(self) -> tuple[tuple[bool, ...], ...]:
         """[K][M] whether the scenario has the task."""
         return self.card.architecture.cells
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForTrees:
+    """The same rows with numbers as they are."""
+
+    train: Examples
+    validate: Examples
+    users: NDArray[np.int64]
+    """Of the training rows, [n]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,8 +109,8 @@ class Fitted:
     checksum: str
     validation: float
     """Pooled log loss on the validation days."""
-    epochs: float
-    """Epochs of the final training after which its weights were kept."""
+    epochs: float | None
+    """Epochs of the final training after which its weights were kept; None: it has none."""
     parameters: int
     shrink: float | None
     strength: list[list[list[float] | None]] | None
@@ -141,18 +157,11 @@ def read(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
     dataset = read_days(lake, layout, pinned.split.read, pinned.encoded)
     check_vocabulary(dataset, pinned.vocabulary.sizes)
     train, validate = dataset.on(pinned.split.train), dataset.on(pinned.split.validate)
-    stats = measure_numbers(train)
     architecture = architecture_of(spec, layout, pinned.vocabulary.sizes, spec.training.model)
-    cells = torch.tensor(architecture.cells)
-
-    def examples(rows: Dataset) -> Examples:
-        inputs = inputs_of(rows, stats, architecture.sizes)
-        labels = torch.from_numpy(rows.labels)
-        return Examples(inputs, labels.masked_fill(~cells[inputs.scenario], torch.nan))
-
+    stats = measure_numbers(train)
     return Material(
-        train=examples(train),
-        validate=examples(validate),
+        train=_examples(train, stats, architecture),
+        validate=_examples(validate, stats, architecture),
         card=Card(
             architecture=architecture,
             layout=layout,
@@ -162,7 +171,28 @@ def read(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
             spec_hash=spec_hash(spec),
         ),
         probe=validate.take(slice(0, artifact.PROBE_ROWS)),
+        trees=_for_trees(train, validate, architecture) if _grows_trees(spec) else None,
     )
+
+
+def teach(
+    spec: Spec, material: Material, report: Callable[[Progress], None] | None = None
+) -> Material:
+    """Return ``material`` with labels softened by the teacher that the spec names, if it does."""
+    training, rows = spec.training, material.trees
+    if training.teacher is None or rows is None:
+        return material
+    targets = softened(
+        rows.train,
+        rows.users,
+        training.teacher,
+        training.trees,
+        material.card.architecture,
+        tasks=material.card.layout.tasks,
+        seed=training.seed,
+        report=report,
+    )
+    return replace(material, train=replace(material.train, labels=targets))
 
 
 def fit(
@@ -188,34 +218,28 @@ def fit(
         Diverged: the loss became NaN; the last good weights lie beside ``folder``.
     """
     card = _card(material, kind)
-    settings = settings_of(spec)
-    model = build(card.architecture, settings.seed)
-    trainer = Trainer(model, material.train, material.validate, settings, report)
-    record = Record()
-    initial = mean_keep(model, trainer.train.inputs) if isinstance(model, AutoIFS) else None
-    try:
-        best = _train(spec, trainer, frozen, record)
-    except Diverged as error:
-        kept = _keep_last_good(folder, model, card, material.probe)
-        raise Diverged(f"{error} (kept in {kept})") from None
-    shrink = frozen.shrink if frozen else record.shrink
-    looks = [look.to_json() for look in trainer.history]
+    model = build(card.architecture, spec.training.seed)
+    if isinstance(model, LightGBM):
+        learned = _grow(spec, material, model, report)
+    else:
+        learned = _learn(spec, material, model, card, folder, frozen, report)
+    looks = [look.to_json() for look in learned.looks]
     checksum = artifact.save(
         folder,
         model,
         card,
-        masks=artifact.masks_json(model, card.layout, initial, shrink),
-        history={"settings": _said(settings), "stages": record.stages, "looks": looks},
+        masks=artifact.masks_json(model, card.layout, learned.initial, learned.shrink),
+        history={"settings": learned.settings, "stages": learned.stages, "looks": looks},
         probe=material.probe,
     )
     strength = artifact.masks_json(model, card.layout, None, None)["strength"]
     return Fitted(
         folder=folder,
         checksum=checksum,
-        validation=best.validation,
-        epochs=round(best.step / trainer.epoch, 2),
-        parameters=parameters_of(model),
-        shrink=shrink,
+        validation=learned.best.validation,
+        epochs=learned.epochs,
+        parameters=model.size(),
+        shrink=learned.shrink,
         strength=strength,
         looks=looks,
     )
@@ -231,6 +255,73 @@ def masks_in(folder: Path) -> Masks:
     return Masks(strength=whole, shrink=said["shrink"])
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Learned:
+    """What a training leaves beside the model."""
+
+    best: Checked
+    epochs: float | None = None
+    looks: Sequence[Checked]
+    stages: Sequence[Mapping[str, Any]] = ()
+    settings: Mapping[str, Any]
+    initial: list[list[list[float] | None]] | None = None
+    """Mean strength of the flows before training."""
+    shrink: float | None = None
+
+
+def _learn(
+    spec: Spec,
+    material: Material,
+    model: Model,
+    card: Card,
+    folder: Path,
+    frozen: Masks | None,
+    report: Callable[[Progress], None] | None,
+) -> _Learned:
+    """Train a network."""
+    settings = settings_of(spec)
+    trainer = Trainer(model, material.train, material.validate, settings, report)
+    record = Record()
+    initial = mean_keep(model, trainer.train.inputs) if isinstance(model, AutoIFS) else None
+    try:
+        best = _train(spec, trainer, frozen, record)
+    except Diverged as error:
+        kept = _keep_last_good(folder, model, card, material.probe)
+        raise Diverged(f"{error} (kept in {kept})") from None
+    return _Learned(
+        best=best,
+        epochs=round(best.step / trainer.epoch, 2),
+        looks=trainer.history,
+        stages=record.stages,
+        settings=_said(settings),
+        initial=initial,
+        shrink=frozen.shrink if frozen else record.shrink,
+    )
+
+
+def _grow(
+    spec: Spec,
+    material: Material,
+    model: LightGBM,
+    report: Callable[[Progress], None] | None,
+) -> _Learned:
+    """Grow the trees of LightGBM."""
+    rows, training = material.trees, spec.training
+    if rows is None:
+        raise ValueError("the material was read for networks alone")
+    tasks = material.card.layout.tasks
+    looks = grow(
+        model,
+        rows.train,
+        rows.validate,
+        training.trees,
+        tasks=tasks,
+        seed=training.seed,
+        report=report,
+    )
+    return _Learned(best=looks[-1], looks=looks, settings=training.trees.model_dump(mode="json"))
+
+
 def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -> Checked:
     epochs, search = spec.training.epochs, spec.training.search
     if not isinstance(trainer.model, AutoIFS):
@@ -242,7 +333,28 @@ def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -
 
 def _card(material: Material, kind: Kind) -> Card:
     architecture: Architecture = replace(material.card.architecture, kind=kind)
-    return replace(material.card, architecture=architecture)
+    stats = NumberStats.untouched() if kind == "lightgbm" else material.card.stats
+    return replace(material.card, architecture=architecture, stats=stats)
+
+
+def _examples(rows: Dataset, stats: NumberStats, architecture: Architecture) -> Examples:
+    """Return rows as a model reads them; a cell that does not exist has no label."""
+    inputs = inputs_of(rows, stats, architecture.sizes)
+    cells, labels = torch.tensor(architecture.cells), torch.from_numpy(rows.labels)
+    return Examples(inputs, labels.masked_fill(~cells[inputs.scenario], torch.nan))
+
+
+def _for_trees(train: Dataset, validate: Dataset, architecture: Architecture) -> ForTrees:
+    raw = NumberStats.untouched()
+    return ForTrees(
+        train=_examples(train, raw, architecture),
+        validate=_examples(validate, raw, architecture),
+        users=train.user,
+    )
+
+
+def _grows_trees(spec: Spec) -> bool:
+    return spec.training.model == "lightgbm" or spec.training.teacher is not None
 
 
 def _keep_last_good(folder: Path, model: Model, card: Card, probe: Dataset) -> Path:

@@ -25,9 +25,21 @@ class NumberStats:
     """Whether log1p is taken (of the absolute value, with its sign) first."""
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    raw: bool = False
+    """Whether numbers are left as they are, null included: trees need no scale."""
+
+    @classmethod
+    def untouched(cls) -> "NumberStats":
+        """Return the statistics of numbers that are left as they are."""
+        return cls(log=(), mean=(), std=(), raw=True)
 
     def apply(self, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return ``numbers`` [n, N] standardised, clipped to ±5; null becomes 0, the mean."""
+        """Return ``numbers`` [n, N] standardised, clipped to ±5; null becomes 0, the mean.
+
+        Where they are ``raw``, they are as they were.
+        """
+        if self.raw:
+            return numbers
         scaled = _logged(numbers, self.log)
         scaled = (scaled - np.array(self.mean)) / np.array(self.std)
         clipped: NDArray[np.float64] = np.nan_to_num(np.clip(scaled, -CLIP, CLIP), nan=0.0)
@@ -35,12 +47,14 @@ class NumberStats:
 
     def to_json(self) -> dict[str, Any]:
         """Return the statistics as JSON holds them."""
-        return {"log": list(self.log), "mean": list(self.mean), "std": list(self.std)}
+        scale = {"log": list(self.log), "mean": list(self.mean), "std": list(self.std)}
+        return {**scale, "raw": self.raw}
 
     @classmethod
     def from_json(cls, said: Mapping[str, Any]) -> "NumberStats":
         """Return the statistics that :meth:`to_json` wrote."""
-        return cls(log=tuple(said["log"]), mean=tuple(said["mean"]), std=tuple(said["std"]))
+        log, mean, std = (tuple(said[name]) for name in ("log", "mean", "std"))
+        return cls(log=log, mean=mean, std=std, raw=said.get("raw", False))
 
 
 def measure_numbers(dataset: Dataset) -> NumberStats:

@@ -1,7 +1,6 @@
 """The models by name."""
 
 import torch
-from torch import nn
 
 from training.aitm import AITM
 from training.architecture import Architecture, Kind
@@ -10,6 +9,7 @@ from training.causalint import CausalInt
 from training.dffm import DFFM
 from training.esmm import ESMM
 from training.hinet import HiNet
+from training.lightgbm import LightGBM
 from training.m3oe import M3oE
 from training.mlp_per_cell import MLPPerCell
 from training.mlp_per_task import MLPPerTask
@@ -37,6 +37,7 @@ MODELS: dict[Kind, type[Model]] = {
     "causalint": CausalInt,
     "taml": TAML,
     "dffm": DFFM,
+    "lightgbm": LightGBM,
 }
 
 
@@ -45,8 +46,3 @@ def build(architecture: Architecture, seed: int) -> Model:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return MODELS[architecture.kind](architecture)
-
-
-def parameters_of(model: nn.Module) -> int:
-    """Return how many trained numbers ``model`` has."""
-    return sum(parameter.numel() for parameter in model.parameters())

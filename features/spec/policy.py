@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator
 
 from features.conditions import ConditionError, parse
 from features.spec.base import Duration, Name, Section
@@ -86,8 +86,38 @@ ModelName = Literal[
     "causalint",
     "taml",
     "dffm",
+    "lightgbm",
 ]
 """The models of the zoo; `training/README.md` says what each does and from which paper."""
+
+
+class Trees(Section):
+    """How LightGBM's trees are grown, for the model and for a teacher; the names are LightGBM's."""
+
+    num_leaves: int = Field(default=63, ge=2)
+    min_data_in_leaf: int = Field(default=200, ge=1)
+    learning_rate: float = Field(default=0.04, gt=0)
+    feature_fraction: float = Field(default=0.5, gt=0, le=1)
+    bagging_fraction: float = Field(default=0.8, gt=0, le=1)
+    lambda_l2: float = Field(default=5.0, ge=0)
+    rounds: int = Field(default=1000, ge=1)
+    """Most trees a task may have."""
+    patience: int = Field(default=50, ge=1)
+    """Trees without a better validation log loss after which growth stops."""
+
+
+class Teacher(Section):
+    """Who softens the labels that a network learns from; in the spec, its name is enough."""
+
+    model: Literal["lightgbm"] = "lightgbm"
+    weight: float = Field(default=0.8, gt=0, le=1)
+    """Share of the teacher's probability in the target; the label has the rest."""
+    folds: int = Field(default=4, ge=2)
+    """Parts of the users; the teacher of each part saw the others only."""
+
+
+def _by_name(value: object) -> object:
+    return {"model": value} if isinstance(value, str) else value
 
 
 class Training(Section):
@@ -105,8 +135,11 @@ class Training(Section):
     """Decay of the weights' moving average, per step; 0 turns it off."""
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    teacher: Annotated[Teacher | None, BeforeValidator(_by_name)] = None
+    """Left out: networks learn from the labels alone. LightGBM has no teacher."""
     network: Network = Network()
     search: Search = Search()
+    trees: Trees = Trees()
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 

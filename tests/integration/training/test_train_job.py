@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from features.errors import RegistryError, TrainingError
+from features.spec.policy import Teacher
 from jobs.models import list_versions, promote, rollback
 from jobs.register import register
 from jobs.train import registry_of, train
@@ -165,6 +166,35 @@ def test_a_product_can_train_another_model_of_the_zoo(run, shop, home, model):
     assert result["searched_on"] is None and result["challenger"]["flows"] is None
     verify(home.work("shop", NIGHT) / "train" / "challenger")
     assert registry_of(shop, home).get("1").tags["model"] == model
+
+
+def test_a_product_can_train_lightgbm_beside_a_network_as_its_baseline(run, shop, home, shop_lake):
+    result = run(spec=changed(shop, model="lightgbm", teacher=Teacher()), then_register=True)
+    assert result["searched_on"] is None and result["challenger"]["flows"] is None
+    assert result["challenger"]["parameters"] > 0 and result["challenger"]["best_epoch"] is None
+    assert result["challenger"]["validation_logloss"] < 0.69
+    assert {look["stage"] for look in result["challenger"]["looks"]} >= {"trees click", "trees"}
+    folder = home.work("shop", NIGHT) / "train" / "challenger"
+    verify(folder)
+    rows = read_days(shop_lake, load(folder).layout, [NIGHT], shop_lake.open("encoded").version())
+    scores = load(folder).score(rows)
+    assert np.isnan(scores[rows.scenario == 1, 1]).all() and not np.isnan(scores[:, 0]).any()
+    tags = registry_of(shop, home).get("1").tags
+    assert tags["model"] == "lightgbm"
+    first = (folder / "trees-0.txt").read_bytes()
+    run(spec=changed(shop, model="lightgbm", teacher=Teacher()), retrain=True)
+    assert (folder / "trees-0.txt").read_bytes() == first
+
+
+def test_a_teacher_softens_what_the_challenger_and_the_baseline_learn_from(run, shop):
+    plain, taught = run(), run(spec=changed(shop, teacher=Teacher()))
+    assert not taught["skipped"] and taught["fingerprint"] != plain["fingerprint"]
+    for part in ("challenger", "baseline"):
+        one, other = (said[part]["looks"][-1] for said in (plain, taught))
+        assert one["train_loss"] != other["train_loss"]
+        # What is looked at stays the labels themselves: near to, not half of, the plain one's.
+        assert abs(one["validation"] - other["validation"]) < 0.1
+    assert taught["steps"]["teach"] > 0
 
 
 def test_registering_before_training_is_one_clear_sentence(shop, shop_lake, home):
