@@ -11,7 +11,8 @@ class UserError(Exception):
     """Stable name of the kind of failure, printed as ``error`` in the JSON line."""
 
     exit_code = 2
-    """Exit status of the command that raised it."""
+    """Exit status of the command that raised it: 2 or 3 when a person must act, 4 when trying again
+    later may help."""
 
 
 class SpecError(UserError):
@@ -55,6 +56,44 @@ class RegistryError(UserError):
     """A model version, alias or artifact that is absent or not as it was registered."""
 
     code = "registry"
+
+
+class UnknownVersionError(RegistryError):
+    """A model version that is not, or no longer, registered."""
+
+    code = "unknown-version"
+
+
+class ChampionChangedError(RegistryError):
+    """The champion is another one than the caller decided against."""
+
+    code = "champion-changed"
+
+
+class VersionInUseError(RegistryError):
+    """A version that may not be retired: it has an alias, is pinned, or a rollback needs it."""
+
+    code = "version-in-use"
+
+
+class PromotionBusyError(RegistryError):
+    """Another process holds the lock of the champion's changes, or nothing can lock them."""
+
+    code = "promotion-lock"
+    exit_code = 4
+
+
+class MlflowError(RegistryError):
+    """MLflow, or its database, does not answer or refuses the request."""
+
+    code = "mlflow"
+    exit_code = 4
+
+
+class ArtifactError(RegistryError):
+    """Files of a model that are absent, changed by hand, of another format, or not to be loaded."""
+
+    code = "artifact"
 
 
 class ServiceError(UserError):

@@ -7,6 +7,7 @@ from features.errors import RegistryError, TrainingError
 from features.lake import Lake
 from features.spec import Spec
 from jobs.home import Home
+from jobs.models import actor
 from jobs.runs import results
 from jobs.train import registry_of
 from training.artifact import verify
@@ -45,7 +46,8 @@ def gate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
     decision = _decide(spec, registry, version, evaluated, home)
     promote = decision.promote and not spec.gate.approval
     if promote:
-        registry.promote(version, expect=in_use or "none")
+        why = f"the gate of {day}: {decision.reasons[0]}"
+        registry.promote(version, in_use or "none", who=actor(), why=why)
     return {
         **decision.to_json(),
         "verdict": "waiting" if decision.promote and not promote else decision.verdict,

@@ -1,23 +1,28 @@
 """MLflow's registry as this product uses it: versions, two aliases, checked promotion and files."""
 
-import builtins
-import json
 import logging
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from features.errors import RegistryError
+from features.errors import ArtifactError, MlflowError, PromotionBusyError
+from training import decisions
 from training.artifact_files import checksum
-from training.versions import HISTORY, Held, Version, read_client, read_file
+from training.database import Busy, Unreachable, Unreadable, file_of, is_database, reading
+from training.locks import lock_of
+from training.promotion import Decide, in_database, under_lock
+from training.trail import Event
+from training.versions import CHALLENGER, CHAMPION, Held, Version, read, read_client
 
 log = logging.getLogger(__name__)
 
-CHAMPION, CHALLENGER = "champion", "challenger"
+DATABASE = "AUTOIFS_MLFLOW_DATABASE"
+"""Environment variable: the database behind an MLflow server, for those who may promote."""
 _QUIET = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
@@ -77,23 +82,15 @@ class Registry:
 
     def list(self) -> Sequence[Version]:
         """Return every version, newest first."""
-        return self._held().versions
+        return self.held().versions
 
     def get(self, version: str) -> Version:
-        """Return one version.
+        """Return one version, by number or by alias.
 
         Raises:
-            RegistryError: when there is none of that number.
+            UnknownVersionError: when there is none of that number or alias.
         """
-        versions = self.list()
-        for one in versions:
-            if one.version == str(version):
-                return one
-        held = ", ".join(one.version for one in versions) or "none"
-        raise RegistryError(
-            f"{self.product} has no model version {version}; registered: {held} "
-            "(autoifs models list)"
-        )
+        return self.held().get(version)
 
     def find(self, **tags: str) -> Version | None:
         """Return the newest version that has every given tag."""
@@ -102,80 +99,110 @@ class Registry:
 
     def champion(self) -> Version | None:
         """Return the version in use, if there is one."""
-        return self._by_alias(CHAMPION)
+        return self.held().by_alias(CHAMPION)
 
     def challenger(self) -> Version | None:
         """Return the version on trial, if there is one."""
-        return self._by_alias(CHALLENGER)
-
-    def history(self) -> tuple[str, ...]:
-        """Return the versions that were champion before, oldest first."""
-        return self._held().history
+        return self.held().by_alias(CHALLENGER)
 
     def tag(self, version: str, key: str, value: str) -> None:
         """Set one tag of a version."""
         with self._mlflow() as client:
             client.set_model_version_tag(self.product, version, key, value)
 
-    def promote(self, version: str, expect: str | None = None) -> Version | None:
-        """Make ``version`` the champion and remember the one before.
+    def untag(self, version: str, key: str) -> None:
+        """Take one tag from a version."""
+        with self._mlflow() as client:
+            client.delete_model_version_tag(self.product, version, key)
+
+    def promote(
+        self, version: str, expect: str | None = None, *, who: str, why: str = ""
+    ) -> Event | None:
+        """Make ``version`` the champion; None when it was already.
 
         Args:
             version: the new champion.
             expect: the champion the caller decided against, ``none`` for no champion; left out:
                 whichever it is.
-
-        Returns:
-            The champion before, or None.
-
-        Raises:
-            RegistryError: the version does not exist, the champion is not the expected one, or
-                another process promoted at the same time.
-        """
-        self.get(version)
-        before = self.champion()
-        now = "none" if before is None else before.version
-        if expect is not None and now != str(expect):
-            raise RegistryError(
-                f"the champion of {self.product} is version {now} and not {expect}: it changed "
-                "since; evaluate against it and decide again"
-            )
-        if now == str(version):
-            return before
-        self._crown(version)
-        if before is not None:
-            self._remember([*self.history(), before.version])
-        return before
-
-    def rollback(self) -> tuple[Version, Version | None]:
-        """Give the alias back to the champion before; return (champion now, champion until now).
+            who: on whose behalf.
+            why: kept in the trail.
 
         Raises:
-            RegistryError: when no earlier champion is known or its version was deleted.
+            UnknownVersionError: the version does not exist.
+            ChampionChangedError: the champion is not the expected one; nothing changed.
+            VersionInUseError: the version is being retired.
         """
-        earlier = self.history()
-        if not earlier:
-            raise RegistryError(
-                f"{self.product} has no earlier champion to roll back to; "
-                "promote a version by number: autoifs models promote"
-            )
-        until_now, back = self.champion(), self.get(earlier[-1])
-        self._crown(back.version)
-        self._remember(earlier[:-1])
-        return self.get(back.version), until_now
+        return self._change(lambda held: decisions.promote(held, version, expect, who, why))
+
+    def rollback(self, expect: str | None = None, *, who: str, why: str = "") -> Event:
+        """Make the champion before the present one champion again.
+
+        Args:
+            expect: the champion the caller wants to go back from; left out: whichever it is.
+            who: on whose behalf.
+            why: kept in the trail.
+
+        Raises:
+            RegistryError: when no earlier champion is known.
+            UnknownVersionError: when its version was deleted.
+            ChampionChangedError: the champion is not the expected one; nothing changed.
+        """
+        done = self._change(lambda held: decisions.rollback(held, expect, who, why))
+        assert done is not None  # noqa: S101 (a rollback is an event or is refused)
+        return done
+
+    def reject(self, version: str, *, who: str, why: str = "") -> None:
+        """Write into the trail that a person refused ``version``."""
+        self._change(lambda held: decisions.reject(held, version, who, why))
+
+    def retire(self, version: str, *, who: str, why: str = "") -> Version:
+        """Delete a version that nothing needs, and its run; return what it was.
+
+        A retirement that was cut off is ended by retiring the version again.
+
+        Raises:
+            UnknownVersionError: the version does not exist.
+            VersionInUseError: it has an alias, is pinned, or is what a rollback goes back to.
+        """
+        gone = self.get(version)
+        begun = self._change(lambda held: decisions.retire(held, gone.version, who, why))
+        assert begun is not None  # noqa: S101 (a retirement is an event or is refused)
+        with self._mlflow() as client:
+            client.delete_run(gone.run_id)
+            client.delete_model_version(self.product, gone.version)
+            ended = replace(begun, state="done")
+            client.set_registered_model_tag(self.product, ended.key, ended.value)
+        return gone
+
+    def _change(self, decide: Decide) -> Event | None:
+        """Change the champion or the trail while nobody else does."""
+        if self.database is not None and self._exists():
+            try:
+                return in_database(self.database, self.product, decide)
+            except Unreachable as error:
+                raise self._silent(self.database, error, "; nothing was changed") from None
+            except Busy:
+                raise PromotionBusyError(
+                    f"another process is changing the champion of {self.product} and does not "
+                    "come to an end; run again, and look for it when that does not help"
+                ) from None
+            except Unreadable as error:
+                log.debug("changing through MLflow instead of its database: %s", error)
+        with self._mlflow() as client:
+            return under_lock(client, lock_of(client, self.product), self.product, decide)
 
     def download(self, version: str, into: Path, part: str = CHALLENGER) -> Path:
         """Fetch a version's folder below ``into`` and check it against the version's checksum.
 
         Raises:
-            RegistryError: when a file is absent or not as it was registered.
+            ArtifactError: when a file is absent or not as it was registered.
         """
         wanted = self.get(version)
         into.mkdir(parents=True, exist_ok=True)
         folder = self._fetch(wanted, into, part)
         said = wanted.tags.get("checksum" if part == CHALLENGER else f"checksum_{part}")
         if checksum(folder) != said:
-            raise RegistryError(
+            raise ArtifactError(
                 f"{part} of {self.product} version {version} is not as it was registered; "
                 "roll back (autoifs models rollback) or train again"
             )
@@ -190,18 +217,31 @@ class Registry:
         with self._mlflow() as client:
             return Path(client.download_artifacts(version.run_id, part, str(into)))
 
-    def _held(self) -> Held:
-        path = self._file()
-        held = None if path is None else read_file(path, self.product)
-        if held is None:
-            with self._mlflow() as client:
-                held = read_client(client, self.product)
-        return held
+    @property
+    def database(self) -> str | None:
+        """Address of MLflow's database, when it can be asked without a server."""
+        uri = os.environ.get(DATABASE) or self.uri
+        return uri if is_database(uri) else None
 
-    def _file(self) -> Path | None:
-        """Return the SQLite file, when the store is one."""
-        scheme, _, path = self.uri.partition(":///")
-        return Path(path) if scheme == "sqlite" else None
+    def held(self) -> Held:
+        """Return all versions and the trail, as they are now."""
+        if not self._exists():
+            return Held(product=self.product)
+        if self.database is not None:
+            try:
+                with reading(self.database) as ask:
+                    return read(ask, self.product)
+            except (Unreachable, Busy) as error:
+                raise self._silent(self.database, error) from None
+            except Unreadable as error:
+                log.debug("asking MLflow instead of its database: %s", error)
+        with self._mlflow() as client:
+            return read_client(client, self.product)
+
+    def _exists(self) -> bool:
+        """Return whether there can be a version: a SQLite file is made by the first one."""
+        file = file_of(self.database or "")
+        return file is None or file.exists()
 
     @contextmanager
     def _mlflow(self) -> Iterator[Any]:
@@ -214,10 +254,15 @@ class Registry:
         try:
             yield self._opened()
         except (MlflowException, SQLAlchemyError) as error:
-            raise RegistryError(
-                f"MLflow at {_without_password(self.uri)} answered: {str(error).splitlines()[0]}; "
-                "check MLFLOW_TRACKING_URI and that the store can be reached"
-            ) from error
+            raise self._silent(self.uri, error) from error
+
+    def _silent(self, uri: str, error: Exception, outcome: str = "") -> MlflowError:
+        """Return the error of a store that does not answer as it should."""
+        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return MlflowError(
+            f"MLflow at {_without_password(uri)} answered: {said}{outcome}; "
+            "check MLFLOW_TRACKING_URI and that the store can be reached"
+        )
 
     def _opened(self) -> Any:
         if self._client is None:
@@ -226,7 +271,7 @@ class Registry:
 
             for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
                 logging.getLogger(noisy).setLevel(logging.WARNING)
-            path = self._file()
+            path = file_of(self.uri)
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._client = MlflowClient(self.uri, self.uri)
@@ -237,28 +282,8 @@ class Registry:
         found = client.get_experiment_by_name(self.product)
         if found is not None:
             return str(found.experiment_id)
-        root = None if self._file() is None else str(self.artifacts / self.product)
+        root = None if file_of(self.uri) is None else str(self.artifacts / self.product)
         return str(client.create_experiment(self.product, artifact_location=root))
-
-    def _by_alias(self, alias: str) -> Version | None:
-        return next((one for one in self.list() if alias in one.aliases), None)
-
-    def _crown(self, version: str) -> None:
-        """Set the alias, and read it back: MLflow lets the last writer win without a word."""
-        with self._mlflow() as client:
-            client.set_registered_model_alias(self.product, CHAMPION, str(version))
-        now = self.champion()
-        if now is None or now.version != str(version):
-            other = "none" if now is None else f"version {now.version}"
-            raise RegistryError(
-                f"version {version} of {self.product} was made champion and another process made "
-                f"it {other} at the same time; look (autoifs models list) and decide"
-            )
-
-    def _remember(self, versions: Sequence[str]) -> None:
-        with self._mlflow() as client:
-            said = json.dumps(builtins.list(versions))
-            client.set_registered_model_tag(self.product, HISTORY, said)
 
 
 def _log(

@@ -1,23 +1,17 @@
-"""What the registry holds of a product, read from MLflow or straight from its SQLite file.
+"""What the registry holds of a product, read from MLflow or straight from its database."""
 
-Importing MLflow takes six seconds and every job is a process of its own, so jobs that only look
-read the file. When the file is not as expected, MLflow is asked.
-"""
-
-import json
-import logging
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-log = logging.getLogger(__name__)
+from features.errors import UnknownVersionError
+from training.database import Ask
+from training.trail import Event, earlier, mend, read_trail
 
-HISTORY = "champion_history"
-"""Tag of the registered model: the versions that were champion before, oldest first."""
+CHAMPION, CHALLENGER = "champion", "challenger"
+PINNED = "pinned"
+"""Tag of a version that may not be retired; its value says why."""
 _DELETED = "Deleted_Internal"
 """What MLflow calls the stage of a version that was deleted."""
 
@@ -48,29 +42,59 @@ class Version:
 
 @dataclass(frozen=True, kw_only=True)
 class Held:
-    """Every version of a product, newest first, and the champions before the present one."""
+    """Every version of a product, newest first, and what was done with them."""
 
+    product: str
     versions: Sequence[Version] = ()
-    history: tuple[str, ...] = ()
+    trail: tuple[Event, ...] = ()
+    """Every change of the champion, oldest first."""
 
+    def get(self, version: str) -> Version:
+        """Return a version by its number or one of its aliases.
 
-def read_file(path: Path, product: str) -> Held | None:
-    """Return what MLflow's SQLite file holds; None when it is not as this release knows it."""
-    if not path.exists():
-        return Held()
-    try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)) as file:
-            return _held(file, product)
-    except sqlite3.Error as error:
-        log.debug("asking MLflow instead of reading %s: %s", path, error)
-        return None
+        Raises:
+            UnknownVersionError: when there is none.
+        """
+        found = next((one for one in self.versions if one.version == str(version)), None)
+        found = found or self.by_alias(str(version))
+        if found is None:
+            raise UnknownVersionError(
+                f"{self.product} has no model version {version}; registered: "
+                f"{', '.join(self.numbers) or 'none'} (autoifs models list)"
+            )
+        return found
+
+    def by_alias(self, alias: str) -> Version | None:
+        """Return the version that has an alias, if there is one."""
+        return next((one for one in self.versions if alias in one.aliases), None)
+
+    @property
+    def champion(self) -> str | None:
+        """Number of the version in use."""
+        found = self.by_alias(CHAMPION)
+        return found.version if found else None
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """The champions that rollbacks go back to, the next one last."""
+        return earlier(self.trail)
+
+    @property
+    def mended(self) -> "Held":
+        """The same, its trail as it must be after what was cut off or done by hand."""
+        return replace(self, trail=mend(self.trail, self.champion, self.numbers))
+
+    @property
+    def numbers(self) -> list[str]:
+        """Numbers of all versions, newest first."""
+        return [one.version for one in self.versions]
 
 
 def read_client(client: Any, product: str) -> Held:
     """Return what an MLflow client answers."""
     models = client.search_registered_models(f"name = '{product}'")
     if not models:
-        return Held()
+        return Held(product=product)
     aliases = {name: str(version) for name, version in dict(models[0].aliases).items()}
     found = [
         _version(
@@ -83,25 +107,31 @@ def read_client(client: Any, product: str) -> Held:
         )
         for one in _pages(client, product)
     ]
-    return Held(versions=_newest_first(found), history=_history(dict(models[0].tags)))
+    return Held(
+        product=product,
+        versions=_newest_first(found),
+        trail=read_trail(dict(models[0].tags)),
+    )
 
 
-def _held(file: sqlite3.Connection, product: str) -> Held:
+def read(ask: Ask, product: str) -> Held:
+    """Return what MLflow's database holds."""
+    name = {"name": product}
     aliases = {
         str(alias): str(version)
-        for alias, version in file.execute(
-            "SELECT alias, version FROM registered_model_aliases WHERE name = ?", [product]
+        for alias, version in ask(
+            "SELECT alias, version FROM registered_model_aliases WHERE name = :name", name
         )
     }
     tags: dict[str, dict[str, str]] = {}
-    for version, key, value in file.execute(
-        "SELECT version, key, value FROM model_version_tags WHERE name = ?", [product]
+    for version, key, value in ask(
+        "SELECT version, key, value FROM model_version_tags WHERE name = :name", name
     ):
         tags.setdefault(str(version), {})[key] = value
-    rows = file.execute(
+    rows = ask(
         "SELECT version, run_id, creation_time, source FROM model_versions "
-        "WHERE name = ? AND current_stage <> ?",
-        [product, _DELETED],
+        "WHERE name = :name AND current_stage <> :deleted",
+        {**name, "deleted": _DELETED},
     )
     found = [
         _version(
@@ -114,8 +144,12 @@ def _held(file: sqlite3.Connection, product: str) -> Held:
         )
         for number, run_id, created, source in rows
     ]
-    model = file.execute("SELECT key, value FROM registered_model_tags WHERE name = ?", [product])
-    return Held(versions=_newest_first(found), history=_history(dict(model.fetchall())))
+    model = ask("SELECT key, value FROM registered_model_tags WHERE name = :name", name)
+    return Held(
+        product=product,
+        versions=_newest_first(found),
+        trail=read_trail({key: value for key, value in model}),
+    )
 
 
 def _pages(client: Any, product: str) -> Iterator[Any]:
@@ -149,7 +183,3 @@ def _version(
 
 def _newest_first(versions: list[Version]) -> list[Version]:
     return sorted(versions, key=lambda one: int(one.version), reverse=True)
-
-
-def _history(tags: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(str(one) for one in json.loads(tags.get(HISTORY, "[]")))

@@ -7,7 +7,9 @@ import typer
 
 from jobs.commands.door import Debug, HomeFolder, Result, SpecName, perform, product_of
 
-models_app = typer.Typer(no_args_is_help=True, help="List, promote and roll back models.")
+models_app = typer.Typer(no_args_is_help=True, help="List, promote, roll back and retire models.")
+AVersion = Annotated[str, typer.Argument(help="Its number, or champion or challenger.")]
+Why = Annotated[str, typer.Option(help="Kept in the history.")]
 
 
 @models_app.command("list")
@@ -16,26 +18,71 @@ def models_list(spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug
     _models("list_versions", spec, home, debug)
 
 
+@models_app.command("history")
+def models_history(
+    spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+) -> None:
+    """Say who made which version champion, when and why, newest first."""
+    _models("history", spec, home, debug)
+
+
 @models_app.command("promote")
 def models_promote(
-    version: Annotated[str, typer.Argument(help="The version that becomes champion.")],
+    version: AVersion,
     expect: Annotated[
-        str | None, typer.Option(help="Fail unless this version is champion now.")
+        str | None,
+        typer.Option(help="Fail unless this version is champion now; 'none' for none."),
     ] = None,
+    why: Why = "",
     spec: SpecName = "bazaar",
     home: HomeFolder = None,
     debug: Debug = False,
 ) -> None:
-    """Make a version the champion."""
-    _models("promote", spec, home, debug, version=version, expect=expect)
+    """Make a version the champion, unless another command changes the champion meanwhile."""
+    _models("promote", spec, home, debug, version=version, expect=expect, why=why)
 
 
 @models_app.command("rollback")
 def models_rollback(
-    spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+    why: Why = "", spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
 ) -> None:
     """Give the alias champion back to the version that had it before."""
-    _models("rollback", spec, home, debug)
+    _models("rollback", spec, home, debug, why=why)
+
+
+@models_app.command("retire")
+def models_retire(
+    version: AVersion,
+    why: Why = "",
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Delete a version that has no alias, is not pinned, and that no rollback goes back to."""
+    _models("retire", spec, home, debug, version=version, why=why)
+
+
+@models_app.command("pin")
+def models_pin(
+    version: AVersion,
+    why: Why = "",
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Keep a version from being retired."""
+    _models("pin", spec, home, debug, version=version, why=why)
+
+
+@models_app.command("unpin")
+def models_unpin(
+    version: AVersion,
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Let a pinned version be retired again."""
+    _models("unpin", spec, home, debug, version=version)
 
 
 def _models(name: str, spec: str, home: Path | None, debug: bool, **options: Any) -> None:

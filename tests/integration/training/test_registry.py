@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from features.errors import RegistryError
+from features.errors import RegistryError, UnknownVersionError, VersionInUseError
 from training.artifact_files import checksum, scratch_beside, seal, write_json
+from training.database import Unreadable, reading
 from training.registry import Registry
-from training.versions import Held, read_client, read_file
+from training.versions import read, read_client
 
 pytestmark = pytest.mark.slow
 
@@ -50,7 +51,8 @@ def register(registry: Registry, part, ds: str = "2026-03-08", **tags: str):
 def test_nothing_is_registered_before_the_first_version(registry, tmp_path):
     empty = Registry(f"sqlite:///{tmp_path}/none.db", "shop", tmp_path)
     for one in (empty, registry):
-        assert (one.champion(), one.challenger(), list(one.list()), one.history()) == (
+        held = one.held()
+        assert (held.champion, one.challenger(), list(held.versions), held.trail) == (
             None,
             None,
             [],
@@ -73,24 +75,25 @@ def test_a_registered_night_is_the_challenger_with_its_tags_metrics_and_files(re
         assert [(one.step, one.value) for one in history] == [(1, 0.5), (2, 0.4)]
 
 
-def test_the_file_says_what_mlflow_says(registry, part, store):
+def test_the_file_says_what_mlflow_says(registry, part):
     for ds in ("2026-03-08", "2026-03-09", "2026-03-10"):
         register(registry, part, ds)
-    registry.promote("1")
-    registry.promote("2")
+    registry.promote("1", who="anna")
+    registry.promote("2", who="anna", why="better")
     with registry._mlflow() as client:
         client.delete_model_version(registry.product, "3")
         asked = read_client(client, registry.product)
-    read = read_file(store, registry.product)
-    assert isinstance(read, Held)
-    assert asdict(read) == asdict(asked)
-    assert [one.version for one in read.versions] == ["2", "1"]
-    assert read.history == ("1",)
+    with reading(registry.uri) as ask:
+        read_off = read(ask, registry.product)
+    assert asdict(read_off) == asdict(asked)
+    assert read_off.numbers == ["2", "1"]
+    assert read_off.earlier == ("1",)
 
 
 def test_a_file_that_is_not_as_known_is_left_to_mlflow(tmp_path):
     (tmp_path / "other.db").write_bytes(b"no database at all" * 100)
-    assert read_file(tmp_path / "other.db", "shop") is None
+    with pytest.raises(Unreadable), reading(f"sqlite:///{tmp_path}/other.db") as ask:
+        read(ask, "shop")
 
 
 def test_downloaded_files_are_checked_against_the_registered_checksum(registry, part, tmp_path):
@@ -114,73 +117,78 @@ def test_files_that_lie_elsewhere_are_fetched_by_mlflow(registry, part, tmp_path
     assert registry.download("1", tmp_path / "far").name == "challenger"
 
 
-def test_promotion_and_rollback_move_the_champion_and_remember_the_one_before(registry, part):
+def test_promotion_and_rollback_move_the_champion_and_leave_a_trail(registry, part):
     for ds in ("2026-03-08", "2026-03-09", "2026-03-10"):
         register(registry, part, ds)
-    assert registry.promote("1") is None
-    assert registry.promote("2", expect="1").version == "1"
-    assert registry.promote("3").version == "2"
-    assert registry.champion().version == "3"
-    assert registry.history() == ("1", "2")
-    now, before = registry.rollback()
-    assert (now.version, before.version) == ("2", "3")
-    assert registry.rollback()[0].version == "1"
+    registry.promote("1", "none", who="anna")
+    registry.promote("2", "1", who="anna", why="better in search")
+    registry.promote("3", who="bob")
+    assert registry.promote("3", who="bob") is None, "it is champion already"
+    assert registry.rollback(who="carol").after == "2"
+    assert registry.rollback("2", who="carol").after == "1"
     assert registry.champion().version == "1"
     with pytest.raises(RegistryError, match="no earlier champion to roll back to"):
-        registry.rollback()
-
-
-def test_promoting_the_champion_again_changes_nothing(registry, part):
-    register(registry, part)
-    registry.promote("1")
-    registry.promote("1")
-    assert registry.history() == ()
+        registry.rollback(who="carol")
+    told = [(one.action, one.who, one.before, one.after) for one in registry.held().trail]
+    assert told == [
+        ("promote", "anna", None, "1"),
+        ("promote", "anna", "1", "2"),
+        ("promote", "bob", "2", "3"),
+        ("rollback", "carol", "3", "2"),
+        ("rollback", "carol", "2", "1"),
+    ]
+    assert registry.held().trail[1].why == "better in search"
 
 
 def test_a_champion_that_changed_since_the_decision_is_not_overwritten(registry, part):
     for ds in ("2026-03-08", "2026-03-09"):
         register(registry, part, ds)
-    registry.promote("1", expect="none")
+    registry.promote("1", "none", who="anna")
     with pytest.raises(RegistryError, match="is version 1 and not none"):
-        registry.promote("2", expect="none")
-    with pytest.raises(RegistryError, match="is version 1 and not 2"):
-        registry.promote("2", expect="2")
-    assert registry.champion().version == "1"
+        registry.promote("2", "none", who="anna")
+    assert (registry.champion().version, len(registry.held().trail)) == ("1", 1)
 
 
-def test_another_process_that_promotes_at_the_same_time_is_noticed(registry, part, monkeypatch):
+def test_an_alias_that_was_moved_in_mlflow_itself_is_told_and_can_be_rolled_back(registry, part):
     for ds in ("2026-03-08", "2026-03-09"):
         register(registry, part, ds)
-    client = registry._opened()
-    real = client.set_registered_model_alias
-
-    def both(name: str, alias: str, version: str) -> None:
-        real(name, alias, version)
-        real(name, alias, "1")
-
-    monkeypatch.setattr(client, "set_registered_model_alias", both)
-    with pytest.raises(RegistryError, match="another process made it version 1 at the same time"):
-        registry.promote("2")
-
-
-@pytest.mark.parametrize("version", ["9", "latest", "-1", ""])
-def test_an_unknown_version_is_answered_with_those_there_are(registry, part, version):
-    register(registry, part)
-    for ask in (registry.get, registry.promote):
-        with pytest.raises(RegistryError, match="registered: 1 "):
-            ask(version)
-
-
-def test_a_champion_before_that_was_deleted_cannot_come_back(registry, part):
-    for ds in ("2026-03-08", "2026-03-09"):
-        register(registry, part, ds)
-    registry.promote("1")
-    registry.promote("2")
+    registry.promote("1", who="anna")
     with registry._mlflow() as client:
-        client.delete_model_version(registry.product, "1")
-    with pytest.raises(RegistryError, match="no model version 1; registered: 2"):
-        registry.rollback()
-    assert registry.champion().version == "2"
+        client.set_registered_model_alias(registry.product, "champion", "2")
+    registry.rollback(who="bob")
+    told = [(one.action, one.before, one.after) for one in registry.held().trail]
+    assert told == [("promote", None, "1"), ("observe", "1", "2"), ("rollback", "2", "1")]
+
+
+def test_a_retired_version_and_its_run_are_gone_and_the_trail_says_by_whom(registry, part):
+    for ds in ("2026-03-08", "2026-03-09", "2026-03-10", "2026-03-11"):
+        register(registry, part, ds)
+    registry.promote("2", who="anna")
+    registry.promote("3", who="anna")
+    registry.tag("1", "pinned", "the paper's")
+    for number, reason in {
+        "1": "pinned",
+        "2": "rollback",
+        "3": "champion",
+        "4": "challenger",
+    }.items():
+        with pytest.raises(VersionInUseError, match=reason):
+            registry.retire(number, who="bob")
+    registry.untag("1", "pinned")
+    gone = registry.retire("1", who="bob", why="too old")
+    assert registry.held().numbers == ["4", "3", "2"]
+    last = registry.held().trail[-1]
+    assert (last.action, last.version, last.who, last.why, last.state) == (
+        "retire",
+        "1",
+        "bob",
+        "too old",
+        "done",
+    )
+    with registry._mlflow() as client:
+        assert client.get_run(gone.run_id).info.lifecycle_stage == "deleted"
+    with pytest.raises(UnknownVersionError, match="registered: 4, 3, 2"):
+        registry.retire("1", who="bob")
 
 
 def test_a_store_that_does_not_answer_is_one_sentence_without_its_password(tmp_path):

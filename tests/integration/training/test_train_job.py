@@ -9,7 +9,7 @@ import pytest
 
 from features.errors import RegistryError, TrainingError
 from features.spec.policy import Teacher
-from jobs.models import list_versions, promote, rollback
+from jobs.models import history, list_versions, promote, rollback
 from jobs.register import register
 from jobs.train import registry_of, train
 from training.artifact import load, verify
@@ -225,6 +225,7 @@ def test_models_are_listed_promoted_and_rolled_back(run, shop, home):
         "product": "shop",
         "champion": "1",
         "before": None,
+        "changed": True,
     }
     promote(spec=shop, home=home, version="2", expect="1")
     listed = list_versions(spec=shop, home=home)
@@ -233,4 +234,15 @@ def test_models_are_listed_promoted_and_rolled_back(run, shop, home):
         ("2", "2026-03-08", ["challenger", "champion"]),
         ("1", "2026-03-07", []),
     ]
-    assert rollback(spec=shop, home=home) == {"product": "shop", "champion": "1", "before": "2"}
+    again = promote(spec=shop, home=home, version="2", why="twice")
+    assert (again["champion"], again["changed"]) == ("2", False)
+    back = rollback(spec=shop, home=home, why="slow")
+    assert (back["champion"], back["before"]) == ("1", "2")
+    told = history(spec=shop, home=home)
+    assert (told["champion"], told["rollback_to"]) == ("1", None)
+    assert [(one["action"], one["from"], one["to"]) for one in told["events"]] == [
+        ("rollback", "2", "1"),
+        ("promote", "1", "2"),
+        ("promote", None, "1"),
+    ]
+    assert told["events"][0]["why"] == "slow" and "@" in told["events"][0]["who"]
