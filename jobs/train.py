@@ -18,9 +18,9 @@ from training.versions import Version
 
 if TYPE_CHECKING:
     from training import night as rooms
+    from training.history import Progress
     from training.schedule import Decision
     from training.search import Masks
-    from training.trainer import Progress
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def train(
     watch = Stopwatch()
     with watch.step("imports"):
         from training import night, schedule
-        from training.trainer import prepare_torch
+        from training.settings import prepare_torch
 
         prepare_torch()
     with watch.step("pin"):

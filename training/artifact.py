@@ -17,7 +17,8 @@ from training.autoifs import AutoIFS
 from training.data import Dataset
 from training.model import Model
 from training.prepare import Inputs, NumberStats, inputs_of
-from training.trainer import predict, prepare_torch
+from training.scores import predict
+from training.settings import prepare_torch
 from training.zoo import MODELS
 
 FORMAT = 1

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from training.architecture import Architecture
-from training.blocks import Embeddings, ScenarioLayer, TaskHeads, trunk
+from training.blocks import ScenarioLayer, TaskHeads, trunk
+from training.embeddings import Embeddings
 from training.gates import Coefficients, Removal, TableRemoval, gates_of
 from training.model import Model
 from training.prepare import Inputs

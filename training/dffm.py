@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from training.architecture import Architecture
-from training.blocks import Embeddings, trunk
+from training.blocks import trunk
+from training.embeddings import Embeddings
 from training.experts import CellHeads, Reader
 from training.model import Model
 from training.prepare import Inputs

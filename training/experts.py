@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from training.architecture import Architecture
-from training.blocks import Dropout, Embeddings
+from training.blocks import Dropout
+from training.embeddings import Embeddings
 from training.prepare import Inputs
 
 

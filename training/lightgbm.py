@@ -20,9 +20,11 @@ from torch import Tensor
 from features.errors import RegistryError, TrainingError
 from features.spec.policy import Trees
 from training.architecture import Architecture
+from training.history import Checked, Progress
 from training.model import Model
 from training.prepare import Inputs
-from training.trainer import Checked, Examples, Progress, pooled_log_loss, predict
+from training.rows import Examples
+from training.scores import pooled_log_loss, predict
 
 if TYPE_CHECKING:
     from lightgbm import Booster, Dataset

@@ -31,9 +31,11 @@ from training.data import (
     read_days,
     read_vocabulary,
 )
+from training.history import Checked, Progress
 from training.lightgbm import LightGBM, grow
 from training.model import Model
 from training.prepare import NumberStats, inputs_of, measure_numbers
+from training.rows import Examples
 from training.schedule import Decision
 from training.search import (
     Masks,
@@ -43,17 +45,10 @@ from training.search import (
     search_and_retrain,
     train_without_flows,
 )
+from training.settings import Settings, settings_of
 from training.split import Split, split_days
 from training.teacher import softened
-from training.trainer import (
-    Checked,
-    Diverged,
-    Examples,
-    Progress,
-    Settings,
-    Trainer,
-    settings_of,
-)
+from training.trainer import Diverged, Trainer
 from training.zoo import build
 
 RECIPE = 1

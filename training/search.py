@@ -16,15 +16,10 @@ from features.spec.layout import FLOWS
 from features.spec.policy import Search
 from training.autoifs import AutoIFS
 from training.gates import Coefficients
+from training.history import Checked
 from training.prepare import Inputs
-from training.trainer import (
-    Checked,
-    State,
-    Trainer,
-    constant,
-    linear_decay,
-    steps_per_epoch,
-)
+from training.rows import steps_per_epoch
+from training.trainer import State, Trainer, constant, linear_decay
 
 SHRINKING = 0.75
 """Share of the search after which coefficients are pruned and frozen and weights anneal to rest."""

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from features.spec.policy import Teacher, Trees
 from training.architecture import Architecture
+from training.history import Progress
 from training.lightgbm import Watch, binned, boost, matrix, part, raw_scores
-from training.trainer import Examples, Progress
+from training.rows import Examples
 
 
 def softened(

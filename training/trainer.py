@@ -2,167 +2,30 @@
 
 import logging
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from features.errors import TrainingError
-from features.spec.model import Spec
 from training.autoifs import AutoIFS
+from training.history import Checked, Progress
 from training.model import Model
-from training.prepare import Inputs
+from training.rows import Examples, batches, set_aside, steps_per_epoch
+from training.scores import pooled_log_loss, predict
+from training.settings import Settings
 
 log = logging.getLogger(__name__)
 
-THREADS_VARIABLE = "AUTOIFS_THREADS"
 PROGRESS_STEPS = 20
-HELD_OUT = 10
-"""One in so many training rows is set aside for a model that learns from held-out rows."""
 
 State = dict[str, Tensor]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a model is trained, whatever the model."""
-
-    batch: int
-    """Rows a step."""
-    learning_rate: float
-    gate_learning_rate: float
-    """Of gates, and of whatever a model learns from held-out rows."""
-    ema: float
-    """Decay of the weights' moving average a step; 0 turns it off."""
-    seed: int
-    device: torch.device
-    task_weights: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Examples:
-    """Inputs with their labels on the training device."""
-
-    inputs: Inputs
-    labels: Tensor
-    """float32 [n, M], NaN where a label is missing."""
-
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.inputs)
-
-    def take(self, rows: Tensor) -> "Examples":
-        """Return the rows of the given indices, int64 [b]."""
-        return Examples(self.inputs.take(rows), self.labels.index_select(0, rows))
-
-    def to(self, device: torch.device) -> "Examples":
-        """Return the same rows on ``device``."""
-        return Examples(self.inputs.to(device), self.labels.to(device))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """What a callback is told every few steps."""
-
-    stage: str
-    step: int
-    steps: int
-    loss: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """One look at the validation days: a row of ``history.json``."""
-
-    stage: str
-    step: int
-    """Steps taken in the stage."""
-    steps: int
-    """Steps the stage has."""
-    rate: float
-    """Learning rate of the last step."""
-    train_loss: float
-    """Mean loss of the steps since the last look."""
-    validation: float
-    """Pooled log loss: all scenarios together, mean over the tasks."""
-    seconds: float
-    extra: dict[str, Any] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the row as JSON holds it."""
-        said = asdict(self)
-        return {**said.pop("extra"), **said}
-
-
 class Diverged(TrainingError):
     """The loss became NaN or infinite; the model holds its last good weights again."""
-
-
-def prepare_torch() -> None:
-    """Set what must hold for the whole process: threads, denormals, repeatable kernels.
-
-    Without flushing, training slows down several times once weights decay into denormals; one
-    thread is steadier than two beside other work (``AUTOIFS_THREADS`` overrides it).
-    """
-    torch.set_num_threads(int(os.environ.get(THREADS_VARIABLE, "1")))
-    torch.set_flush_denormal(True)
-
-
-def choose_device(wanted: str) -> torch.device:
-    """Return the device ``training.device`` asks for.
-
-    Raises:
-        TrainingError: when ``cuda`` is asked for and there is none.
-    """
-    there = torch.cuda.is_available()
-    if wanted == "cuda" and not there:
-        raise TrainingError(
-            "training.device is cuda and this machine has no usable CUDA device; "
-            "set it to auto or cpu, or train where there is a GPU"
-        )
-    return torch.device("cuda" if wanted != "cpu" and there else "cpu")
-
-
-def settings_of(spec: Spec) -> Settings:
-    """Return the settings that ``spec`` declares."""
-    training = spec.training
-    return Settings(
-        batch=training.batch,
-        learning_rate=training.learning_rate,
-        gate_learning_rate=training.gate_learning_rate,
-        ema=training.ema,
-        seed=training.seed,
-        device=choose_device(training.device),
-        task_weights=tuple(task.weight for task in spec.tasks.values()),
-    )
-
-
-def batches(rows: int, size: int, seed: int) -> Iterator[Tensor]:
-    """Yield row indices for ever: an epoch is a seeded permutation cut into equal batches."""
-    generator = torch.Generator().manual_seed(seed)
-    count = steps_per_epoch(rows, size)
-    while True:
-        yield from torch.randperm(rows, generator=generator).tensor_split(count)
-
-
-def steps_per_epoch(rows: int, size: int) -> int:
-    """Return how many batches of about ``size`` rows an epoch has."""
-    return max(1, round(rows / size))
-
-
-def set_aside(rows: Examples, seed: int) -> tuple[Examples, Examples]:
-    """Return ``rows`` without one in ten, and those; too few to part are both, whole."""
-    if len(rows) < HELD_OUT:
-        return rows, rows
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))
-    order = order.to(rows.labels.device)
-    cut = len(rows) // HELD_OUT
-    return rows.take(order[cut:].sort().values), rows.take(order[:cut])
 
 
 class Trainer:
@@ -385,29 +248,6 @@ def _weights_and_gates(model: Model) -> tuple[list[Tensor], list[Tensor]]:
     held = {id(one) for one in (*gates, *model.held_out())}
     weights: list[Tensor] = [one for one in model.parameters() if id(one) not in held]
     return weights, [gate for gate in gates if gate.requires_grad]
-
-
-@torch.inference_mode()
-def predict(model: Model, inputs: Inputs) -> Tensor:
-    """Return the logits [n, M] of every row, without dropout."""
-    model.eval()
-    return torch.cat([model(chunk) for chunk in inputs.chunks()])
-
-
-def pooled_log_loss(logits: Tensor, labels: Tensor) -> float:
-    """Return the mean over tasks of the log loss over all rows that have the task's label.
-
-    Args:
-        logits: [n, M].
-        labels: [n, M], NaN where missing; a task without any label is left out.
-    """
-    known = ~labels.isnan()
-    losses = functional.binary_cross_entropy_with_logits(
-        logits.double(), torch.where(known, labels, 0.0).double(), reduction="none"
-    )
-    count = known.sum(0)
-    means = torch.where(known, losses, 0.0).sum(0)[count > 0] / count[count > 0]
-    return float(means.mean())
 
 
 def linear_decay(done: float) -> float:

@@ -11,7 +11,8 @@ from features.spec import Column, Layout
 from training.architecture import Architecture
 from training.data import Dataset
 from training.prepare import Inputs
-from training.trainer import Examples, Settings, prepare_torch
+from training.rows import Examples
+from training.settings import Settings, prepare_torch
 
 SIZES = (7, 5, 6)
 """Rows of two categories' embeddings and of one bag's."""

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from training.autoifs import AutoIFS
+from training.scores import predict
 from training.shared_bottom import SharedBottom
-from training.trainer import predict
 from training.zoo import build
 
 SHAPES = [(k, m) for k in (1, 2, 3, 5) for m in (1, 2, 3)]

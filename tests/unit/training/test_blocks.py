@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from training.blocks import Dropout, Embeddings, ScenarioLayer, TaskHeads
+from training.blocks import Dropout, ScenarioLayer, TaskHeads
+from training.embeddings import Embeddings
 
 
 @pytest.mark.parametrize(("scenarios", "rank"), [(1, 1), (3, 2), (5, 4)])

@@ -13,7 +13,8 @@ from features.spec.policy import Trees
 from training.artifact import Card, load, masks_json, save, verify
 from training.lightgbm import MOST, LightGBM, grow, matrix
 from training.prepare import NumberStats
-from training.trainer import Examples, pooled_log_loss, predict
+from training.rows import Examples
+from training.scores import pooled_log_loss, predict
 from training.zoo import build
 
 SHAPES = list(itertools.product((1, 2, 3, 20), (1, 2, 3, 5)))

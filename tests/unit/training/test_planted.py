@@ -5,8 +5,10 @@ import torch
 
 from features.spec.policy import Search
 from training.prepare import Inputs
+from training.rows import Examples
+from training.scores import pooled_log_loss, predict
 from training.search import Masks, Record, freeze_and_retrain, masks_of, search_and_retrain
-from training.trainer import Examples, Trainer, pooled_log_loss, predict
+from training.trainer import Trainer
 from training.zoo import build
 
 pytestmark = pytest.mark.slow

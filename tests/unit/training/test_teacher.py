@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from features.spec.policy import Teacher, Training, Trees
+from training.rows import Examples
 from training.teacher import softened
-from training.trainer import Examples
 
 TREES = Trees(min_data_in_leaf=5, rounds=40, learning_rate=0.2, feature_fraction=1)
 

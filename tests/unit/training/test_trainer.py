@@ -7,17 +7,10 @@ import torch
 from features.errors import TrainingError
 from training.losses import masked_loss
 from training.prepare import Inputs
-from training.trainer import (
-    Diverged,
-    Examples,
-    Trainer,
-    batches,
-    choose_device,
-    constant,
-    linear_decay,
-    pooled_log_loss,
-    predict,
-)
+from training.rows import Examples, batches
+from training.scores import pooled_log_loss, predict
+from training.settings import choose_device
+from training.trainer import Diverged, Trainer, constant, linear_decay
 from training.zoo import build
 
 

@@ -17,12 +17,14 @@ from features.spec.policy import ModelName, Training
 from training.aitm import CALIBRATION
 from training.architecture import Architecture, architecture_of
 from training.artifact import Card, load, masks_json, save, verify
-from training.blocks import Embeddings
 from training.cascade import mean_logits, product_logits
+from training.embeddings import Embeddings
 from training.losses import masked_loss
 from training.model import Model
 from training.prepare import Inputs, measure_numbers
-from training.trainer import Examples, Trainer, constant, linear_decay, predict, set_aside
+from training.rows import Examples, set_aside
+from training.scores import predict
+from training.trainer import Trainer, constant, linear_decay
 from training.zoo import MODELS, build
 
 KINDS = sorted(set(MODELS) - {"lightgbm"})
