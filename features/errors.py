@@ -100,3 +100,16 @@ class ServiceError(UserError):
     """A service or tool (Java, Airflow, MLflow, a port) that is missing or does not answer."""
 
     code = "service"
+
+
+class StoreError(UserError):
+    """An object store that refuses: rights, credentials, a clock."""
+
+    code = "store"
+
+
+class UnavailableError(UserError):
+    """A service that does not answer now; the same run may succeed later, so it is tried again."""
+
+    code = "unavailable"
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
