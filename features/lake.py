@@ -23,6 +23,9 @@ TABLES = (
     "encoded",
     "metrics",
     "masks",
+    "profiles",
+    "probe",
+    "drift",
     "audits",
     "runs",
 )

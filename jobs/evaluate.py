@@ -1,5 +1,6 @@
 """Judge a night's model, the champion and the baseline on the same samples."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import date
@@ -9,24 +10,29 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.errors import TrainingError
+from features.errors import RegistryError, TrainingError
 from features.lake import Lake
 from features.spec import FLOWS, Layout, Spec, layout_of
+from jobs import drift as drifting
 from jobs.home import Home
 from jobs.runs import results
-from jobs.scoring import scores
+from jobs.scoring import answers, scores
 from jobs.settle import settle
 from jobs.timing import Stopwatch
 from jobs.train import registry_of
-from jobs.trial import PROVISIONAL, Model, exam_of, hold, write_metrics
+from jobs.trial import PROVISIONAL, Model, Trial, exam_of, hold, write_metrics
 from training.data import Dataset, read_days
 from training.registry import Registry
-from validation.drift import MaskDrift, keep_rates, mask_drift
+from training.schedule import SEARCHED_ON
+from validation.drift import MaskDrift, Reading, keep_rates, mask_drift, mask_readings
+from validation.drift.predictions import prediction_drift
 from validation.gate import sanity
+
+log = logging.getLogger(__name__)
 
 
 def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
-    """Judge the version registered for ``day``; write the tables ``metrics`` and ``masks``.
+    """Judge the version registered for ``day``; write ``metrics``, ``masks``, ``drift``.
 
     Every task is judged on the newest day with mature labels of it; no model here was trained on
     that day's labels. While the version is already champion there is nothing to compare it with.
@@ -51,27 +57,43 @@ def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]
     judge = {task: date.fromisoformat(ds) for task, ds in said["train"]["split"]["judge"].items()}
     with watch.step("read"):
         exam = exam_of(spec, lake, judge)
-    with watch.step("score"):
         validation = _read_validation(spec, lake, said["train"]["split"])
-        scored = scores(registry, version, exam.samples, validation, home)
+        probe, drawn = drifting.probe(spec, lake, day)
+    with watch.step("score"):
+        scored = scores(registry, version, exam.samples, validation, probe, home)
+        searched = _searched_before(registry, version, exam.samples, home)
     with watch.step("measure"):
         trial = hold(spec, exam, scored)
     with watch.step("compare"):
         comparisons = trial.comparisons
-        drift = _drift(trial.models, exam.samples, spec)
+    challenger, champion = trial.models["challenger"], trial.models.get("champion")
+    with watch.step("drift"):
+        flows = champion.flows if champion else None
+        drift = _mask_drift(spec, flows, challenger.flows, exam.samples)
+        since = _mask_drift(spec, searched, challenger.flows, exam.samples)
+        readings = [*drifting.inputs(spec, lake, day), *_predictions(spec, lake, day, trial, probe)]
+        readings += mask_readings(spec.drift, drift, since) if drift else []
     with watch.step("write"):
         write_metrics(lake, day, PROVISIONAL, trial.metric_rows())
         _write_masks(lake, day, trial.models, exam.samples)
-    challenger = trial.models["challenger"]
+        drifting.write(lake, day, readings, version, champion.version if champion else None)
     return {
         "version": version,
-        "champion": trial.models["champion"].version if "champion" in trial.models else None,
+        "champion": champion.version if champion else None,
         "judged": {task: ds.isoformat() for task, ds in judge.items()},
         "probe_rows": len(exam.samples),
         "cells": trial.cells(),
         "masks": _masks(challenger, drift, exam.samples, layout_of(spec), spec),
         "agreement": drift.agreement if drift else None,
         "chance": drift.chance if drift else None,
+        "chance_low": drift.chance_low if drift else None,
+        "chance_high": drift.chance_high if drift else None,
+        "flips_since_search": since.flipped if since else None,
+        "drift": {
+            "findings": drifting.findings(readings),
+            "readings": len(readings),
+            "probe": {"drawn": drawn, "rows": len(probe)},
+        },
         "comparisons": [asdict(one) for one in comparisons],
         "checks": [
             asdict(one)
@@ -106,9 +128,12 @@ def _present(spec: Spec) -> NDArray[np.bool_]:
     )
 
 
-def _drift(models: Mapping[str, Model], samples: Dataset, spec: Spec) -> MaskDrift | None:
-    after = models["challenger"].flows
-    before = models["champion"].flows if "champion" in models else None
+def _mask_drift(
+    spec: Spec,
+    before: NDArray[np.floating] | None,
+    after: NDArray[np.floating] | None,
+    samples: Dataset,
+) -> MaskDrift | None:
     if before is None or after is None:
         return None
     return mask_drift(
@@ -119,6 +144,37 @@ def _drift(models: Mapping[str, Model], samples: Dataset, spec: Spec) -> MaskDri
         users=samples.user,
         present=_present(spec),
     )
+
+
+def _searched_before(
+    registry: Registry, version: str, samples: Dataset, home: Home
+) -> NDArray[np.floating] | None:
+    """Return the flows, on the samples, of the newest model of the search before this one's."""
+    own = registry.get(version).tags.get(SEARCHED_ON)
+    earlier = [
+        one
+        for one in registry.list()
+        if own and (one.tags.get(SEARCHED_ON) or own) < own and one.version != version
+    ]
+    if not earlier:
+        return None
+    last = max(earlier, key=lambda one: (one.tags.get("ds", ""), int(one.version)))
+    try:
+        found = answers(registry, {"searched": (last.version, "challenger")}, samples, home)
+    except RegistryError as error:
+        log.warning("flips since the last search are not known: %s", error)
+        return None
+    return found["searched"].flows
+
+
+def _predictions(spec: Spec, lake: Lake, day: date, trial: Trial, probe: Dataset) -> list[Reading]:
+    """Compare what challenger and champion say of the probe samples."""
+    models = [trial.models.get(role) for role in ("champion", "challenger")]
+    before, after = (None if one is None else one.probe for one in models)
+    if before is None or after is None:
+        return []
+    past = drifting.learned(lake, day)
+    return prediction_drift(spec, before, after, probe.scenario, probe.user, past)
 
 
 def _write_masks(lake: Lake, day: date, models: Mapping[str, Model], samples: Dataset) -> None:

@@ -29,20 +29,31 @@ class Scored:
     """[n, M]; NaN in a cell the model does not know."""
     flows: NDArray[np.floating] | None
     """[n, M, 4] strengths, 0 for a pruned flow; None for a model without flows."""
+    probe: Probabilities | None = None
+    """[p, M] what it says of the probe samples; None when it was not asked."""
 
 
 def scores(
-    registry: Registry, version: str, samples: Dataset, validation: Dataset, home: Home
+    registry: Registry,
+    version: str,
+    samples: Dataset,
+    validation: Dataset,
+    probe: Dataset,
+    home: Home,
 ) -> dict[str, Scored]:
     """Score the samples with every model there is, and the challenger calibrated: role → answers.
 
-    What calibration is worth is seen on the judged days, of which it knows nothing.
+    What calibration is worth is seen on the judged days, of which it knows nothing. Challenger and
+    champion are asked about the probe samples too.
     """
     champion = registry.champion()
     other = None if champion is None or champion.version == version else champion.version
     found: dict[str, Scored] = {}
     for role, number, scorer in _scorers(registry, roles(version, other), home):
         found[role] = _score(role, number, scorer, samples)
+        if role in ("challenger", "champion"):
+            said = _score(role, number, scorer, probe)
+            found[role] = replace(found[role], probe=said.probabilities)
         if role == "challenger":
             found["calibrated"] = _calibrated(scorer, found[role], samples, validation)
     return found

@@ -90,30 +90,33 @@ def label_counts(
     }
 
 
-def read_days(lake: Lake, layout: Layout, days: Sequence[date], version: int) -> Dataset:
+def read_days(
+    lake: Lake, layout: Layout, days: Sequence[date], version: int, *, table: str = "encoded"
+) -> Dataset:
     """Read whole days of ``encoded`` as they were at a Delta version.
 
     Args:
         lake: the product's tables.
         layout: the scenarios, tasks and columns wanted; other columns are not read.
         days: the days, each of which must have rows.
-        version: the Delta version of ``encoded``.
+        version: the Delta version of the table.
+        table: another table with the columns of ``encoded``.
 
     Raises:
         TrainingError: a day or a column is missing, or a value is not what the contract says.
     """
-    table = lake.open("encoded", version)
+    opened = lake.open(table, version)
     wanted = [day.isoformat() for day in days]
     names = [column.name for column in layout.columns]
     columns = ["sample_id", "user", "scenario", *(f"y_{task}" for task in layout.tasks), *names]
-    _check_columns(table, columns)
-    rows = table.to_pyarrow_table(filters=[("ds", "in", wanted)], columns=["ds", *columns])
+    _check_columns(opened, columns)
+    rows = opened.to_pyarrow_table(filters=[("ds", "in", wanted)], columns=["ds", *columns])
     rows = rows.sort_by([("ds", "ascending"), ("sample_id", "ascending")])
     dataset = replace(_dataset(rows, layout), vocabulary=str(lake.open("vocabulary").metadata().id))
     found = {str(day) for day in np.unique(dataset.ds)}
     for day in wanted:
         if day not in found:
-            raise TrainingError(f"encoded has no row of {day}; build it: autoifs backfill")
+            raise TrainingError(f"{table} has no row of {day}; build it: autoifs backfill")
     return dataset
 
 

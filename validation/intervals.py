@@ -6,14 +6,17 @@ People bring several samples each, and those are alike: whole users are resample
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
+from statistics import NormalDist, stdev
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+SIGMAS = 3.0
+"""Standard errors that a value may be off what is usual before it counts."""
 REPLICATES = 1000
 _CHUNK = 50
 
@@ -39,6 +42,19 @@ def interval(value: float, error: float, confidence: float) -> Estimate:
     """
     reach = NormalDist().inv_cdf(0.5 + confidence / 2) * error
     return Estimate(value=value, low=round(value - reach, 9), high=round(value + reach, 9))
+
+
+def prediction_reach(values: Sequence[float]) -> float:
+    """Return how far from their mean one more value may be; of one value nothing is known.
+
+    Half of Student's prediction interval: what lies outside is as rare as ``SIGMAS`` standard
+    errors.
+    """
+    n = len(values)
+    if n < 2:
+        return math.inf
+    inside = NormalDist().cdf(SIGMAS)
+    return float(stdtrit(n - 1, inside)) * stdev(values) * math.sqrt(1 + 1 / n)
 
 
 def p_value(difference: float, error: float) -> float:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, field_validator, mo
 
 from features.days import whole_days
 from features.spec.base import Duration, Name, Scalar, Section, listed
-from features.spec.policy import Alerts, Audit, Evaluation, Gate, Training
+from features.spec.policy import Alerts, Audit, Drift, Evaluation, Gate, Training
 
 
 class DayColumn(Section):
@@ -327,6 +327,7 @@ class Spec(Section):
     features: Features
     rules: tuple[Rule, ...] = ()
     audit: Audit = Audit()
+    drift: Drift = Drift()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()

@@ -158,6 +158,67 @@ class Gate(Section):
     """Whether a person must agree in Airflow before the champion changes."""
 
 
+DriftMeasure = Literal[
+    "psi",
+    "oov",
+    "volume",
+    "label-rate",
+    "prediction-psi",
+    "prediction-mean",
+    "logit-shift",
+    "keep-rate",
+    "strength",
+    "agreement",
+    "flips",
+]
+_WORTH_A_WORD: dict[DriftMeasure, float] = {
+    "psi": 0.1,
+    "oov": 0.02,
+    "volume": 0.3,
+    "label-rate": 0.1,
+    "prediction-psi": 0.1,
+    "prediction-mean": 0.1,
+    "agreement": 0.0,
+}
+
+
+class Drift(Section):
+    """How far inputs, predictions and masks may move before it is told, or stops a promotion.
+
+    ``psi`` (population stability index of a feature) and ``oov`` (share of tokens that are new) are
+    absolute, ``volume`` and ``label-rate`` relative to the last days; ``prediction-psi``,
+    ``prediction-mean`` (relative) and ``logit-shift`` compare challenger and champion on the same
+    probe samples, as do ``keep-rate``, ``strength``, ``agreement`` (how far below that of unrelated
+    masks) and ``flips`` (share of flows since the last search).
+    """
+
+    reference: int = Field(default=7, ge=2)
+    """Published days before a day that it is compared with."""
+    warn: dict[DriftMeasure, float | None] = Field(default_factory=dict, validate_default=True)
+    """The smallest change worth a word; what the last days vary by anyway raises it."""
+    stop: dict[DriftMeasure, float | None] = Field(default_factory=dict)
+    """A change that keeps a challenger from being promoted; none unless declared."""
+    probe: int = Field(default=2000, ge=1)
+    """Samples of each scenario that every model's predictions are compared on."""
+
+    @field_validator("warn")
+    @classmethod
+    def _with_defaults(
+        cls, warn: dict[DriftMeasure, float | None]
+    ) -> dict[DriftMeasure, float | None]:
+        return {**_WORTH_A_WORD, **warn}
+
+    @field_validator("warn", "stop")
+    @classmethod
+    def _not_negative(
+        cls, limits: dict[DriftMeasure, float | None]
+    ) -> dict[DriftMeasure, float | None]:
+        for measure, limit in limits.items():
+            if limit is not None and limit < 0:
+                raise ValueError(f"{measure}: {limit:g} is below 0; a limit is how far it may move")
+        return limits
+
+
 class Evaluation(Section):
     """What models are measured on beside cells, scenarios and tasks."""
 

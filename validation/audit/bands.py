@@ -4,20 +4,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from statistics import NormalDist, stdev
-
-from scipy.special import stdtrit
 
 from features.spec.policy import Audit
 from validation.audit.measure import Measures
-
-SIGMAS = 3.0
-"""Standard errors that a value may be off what is usual before it counts."""
+from validation.intervals import SIGMAS, prediction_reach
 
 ENOUGH = 2
 """Published days of one weekday from which a day is compared with those."""
-
-_INSIDE = NormalDist().cdf(SIGMAS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +81,9 @@ def rate_band(
     """
     known = sum(day["known"] for day in before)
     usual = sum(day["positives"] for day in before) / known
-    allowed = min(tolerance * usual, _spread([day["positives"] / day["known"] for day in before]))
+    allowed = min(
+        tolerance * usual, prediction_reach([day["positives"] / day["known"] for day in before])
+    )
     return Band(usual=usual, allowed=max(allowed, noise(usual, today["known"], known)))
 
 
@@ -96,14 +91,6 @@ def noise(rate: float, n: int, past: int | None) -> float:
     """Return ``SIGMAS`` standard errors of a share of ``n`` rows around one of ``past`` rows."""
     spread = 1 / max(n, 1) + (1 / past if past else 0.0)
     return SIGMAS * math.sqrt(rate * (1 - rate) * spread)
-
-
-def _spread(values: Sequence[float]) -> float:
-    """Return how far from their mean one more value may be; of one value nothing is known."""
-    n = len(values)
-    if n < 2:
-        return math.inf
-    return float(stdtrit(n - 1, _INSIDE)) * stdev(values) * math.sqrt(1 + 1 / n)
 
 
 def _last(count: int, unit: str) -> str:

@@ -1,17 +1,15 @@
 """What the audit expects of a day's measures: one bounded number a check and subject."""
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from statistics import fmean, median
 
 from features.spec import Spec, layout_of
 from features.spec.policy import AuditCheck
-from validation.audit.bands import SIGMAS, Past, noise, rate_band
+from validation.audit.bands import Past, noise, rate_band
 from validation.audit.measure import Measures, frequent_tokens, range_of
-
-RARE = 0.001
-"""Shares below this one weigh like this one in the stability index."""
+from validation.intervals import SIGMAS
+from validation.stability import stability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,20 +217,6 @@ def category_drift(spec: Spec, measures: Measures, past: Past) -> Iterator[Check
             f"went from {before.get(token, 0.0):.1%} to {today.get(token, 0.0):.1%}",
             learned_from=_names(known),
         )
-
-
-def stability(before: dict[str, float], today: dict[str, float]) -> float:
-    """Return the population stability index of two sets of shares over the same buckets.
-
-    The sum of (q - p) ln(q / p); what the buckets leave of 1 is one more bucket.
-
-    >>> round(stability({"a": 0.5, "b": 0.5}, {"a": 0.9, "b": 0.1}), 2)
-    0.88
-    """
-    pairs = [(before[bucket], today[bucket]) for bucket in before]
-    rest = (max(1 - sum(before.values()), 0.0), max(1 - sum(today.values()), 0.0))
-    floored = [(max(p, RARE), max(q, RARE)) for p, q in (*pairs, rest)]
-    return sum((q - p) * math.log(q / p) for p, q in floored)
 
 
 def _names(days: list[Measures]) -> tuple[str, ...]:

@@ -76,6 +76,17 @@ def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences
     assert {row["metric"] for row in nobody} == {"n", "positives"}
     assert {row["note"] for row in nobody} == {"no label to judge"}
     assert not any("slice" in cell for cell in said["cells"]), "the page shows cells"
+    drifted = shop_lake.open("drift").to_pyarrow_table(filters=[("ds", "=", str(SECOND))])
+    kinds = {(row["kind"], row["measure"]) for row in drifted.to_pylist()}
+    assert {measure for kind, measure in kinds if kind == "input"} >= {"psi", "volume"}
+    assert {measure for kind, measure in kinds if kind == "prediction"} == {
+        "prediction-mean", "prediction-psi", "logit-shift",
+    }  # fmt: skip
+    assert ("mask", "keep-rate") in kinds
+    assert {row["champion"] for row in drifted.to_pylist()} == {first["version"]}
+    assert said["drift"]["readings"] == len(drifted)
+    assert said["drift"]["probe"] == first["drift"]["probe"], "the probe stays the same"
+    assert len(shop_lake.days("profiles")) == 8
     change = {(one["scenario"], one["task"]): one["difference"] for one in said["comparisons"]}
     loss = next(
         row

@@ -6,7 +6,8 @@ import pytest
 
 from features.spec.load import parse_spec
 from validation.audit.bands import Past
-from validation.audit.checks import Check, checks_of, stability
+from validation.audit.checks import Check, checks_of
+from validation.stability import stability
 
 SHOP = """
 product: shop

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from features.spec import FLOWS, Layout
-from validation.drift import keep_rates, mask_drift
+from features.spec.policy import Drift
+from validation.drift import keep_rates, mask_drift, mask_readings
 
 SHOP = Layout(scenarios=("feed", "live"), tasks=("click", "buy"), columns=())
 SCENARIO = np.array([0] * 60 + [1] * 40)
@@ -99,3 +100,46 @@ def test_shapes_that_disagree_are_refused():
     masks = table_masks([1, 0, 1, 0], [0, 1, 0, 1])
     with pytest.raises(ValueError, match="must both be"):
         mask_drift(masks, masks[:50], SCENARIO, SHOP)
+
+
+def test_few_flows_agree_by_chance_more_or_less_often_and_many_hardly_vary():
+    masks = table_masks([1, 0, 1, 0], [0, 1, 0, 1])
+    few = mask_drift(masks, masks, SCENARIO, SHOP)
+    assert (few.chance_low, few.chance_high) == (0.25, 0.75)
+    wide = Layout(scenarios=tuple(f"s{n}" for n in range(40)), tasks=("click", "buy"), columns=())
+    scenario = np.arange(40)
+    whole = np.broadcast_to(masks[0], (40, 2, 4))
+    many = mask_drift(whole, whole, scenario, wide)
+    assert many.chance_high - many.chance_low < 0.25
+
+
+def test_a_strength_that_moves_in_every_sample_alike_has_no_interval_and_others_do():
+    before = table_masks([1, 0, 1, 0], [0, 1, 0, 1])
+    after = before * 0.8
+    after[:, 0, 0] *= np.random.default_rng(1).uniform(0.5, 1, 100)
+    drift = mask_drift(before, after, SCENARIO, SHOP)
+    varied, constant = drift.flows[0].strength_change, drift.flows[2].strength_change
+    assert varied.low < varied.value < varied.high
+    assert (constant.value, constant.low) == (pytest.approx(-0.2), None)
+
+
+def test_readings_have_a_row_for_each_flow_and_warn_of_masks_no_better_than_chance():
+    before = table_masks([1, 0, 1, 0], [0, 1, 0, 1])
+    after = table_masks([0, 1, 1, 0], [1, 0, 0, 1])
+    rows = mask_readings(Drift(), mask_drift(before, after, SCENARIO, SHOP), None)
+    assert len([row for row in rows if row.measure == "keep-rate"]) == 16
+    (agreement,) = [row for row in rows if row.measure == "agreement"]
+    assert agreement.severity == "warn"
+    same = mask_readings(Drift(), mask_drift(before, before, SCENARIO, SHOP), None)
+    assert [row for row in same if row.severity] == []
+
+
+def test_flips_since_the_last_search_are_told_from_a_declared_share_on():
+    before = table_masks([1, 0, 1, 0], [0, 1, 0, 1])
+    after = before.copy()
+    after[:, 0, 0] = 0
+    since = mask_drift(before, after, SCENARIO, SHOP)
+    policy = Drift(warn={"flips": 0.1})
+    (flips,) = [r for r in mask_readings(policy, since, since) if r.measure == "flips"]
+    assert (flips.value, flips.severity) == (0.125, "warn")
+    assert flips.text == "2 of 16 flows flipped since the search before"

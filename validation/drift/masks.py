@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import hypergeom
 
 from features.spec import FLOWS, Layout
+from features.spec.policy import Drift, DriftMeasure
+from validation.drift.reading import Reading, judged_by
 from validation.intervals import REPLICATES, Estimate, Floats, Ints, bootstrap_sums, interval
 
 
@@ -26,6 +29,8 @@ class FlowDrift:
     """Mean strength over the cell's samples, pruned ones as 0."""
     change: Estimate
     """Change of the keep rate; no bounds where both masks are the same for all samples."""
+    strength_change: Estimate
+    """Change of the mean strength; no bounds where it is the same for all samples."""
     flips: float
     """Share of the cell's samples that keep the flow in one model and not in the other."""
 
@@ -39,6 +44,14 @@ class MaskDrift:
     """Share of (sample, task, flow) on which both keep or both prune, cells weighing the same."""
     chance: float
     """Agreement to expect of two unrelated masks that keep as much as these two do."""
+    chance_low: float = 1.0
+    chance_high: float = 1.0
+    """Where 95 of 100 pairs of such masks agree: few flows agree by chance more or less often."""
+
+    @property
+    def flipped(self) -> float:
+        """Share of the flows that most samples keep in one model and not in the other."""
+        return sum(one.flips > 0.5 for one in self.flows) / len(self.flows) if self.flows else 0.0
 
     @property
     def beyond_chance(self) -> float | None:
@@ -105,7 +118,11 @@ def mask_drift(
         raise ValueError(f"strengths {before.shape} and {after.shape} must both be {shape}")
     old, new = (keep_rates(model, scenario, layout) for model in (before, after))
     flipped = _cell_means((before != 0) != (after != 0), scenario, old.n)
-    errors = _change_errors(before, after, scenario, users, layout, replicates, seed)
+    kept = (after != 0).astype(float) - (before != 0)
+    errors, spreads = (
+        _mean_errors(change, scenario, users, replicates, seed, len(layout.scenarios))
+        for change in (kept, np.asarray(after, float) - before)
+    )
     found = [
         FlowDrift(
             scenario=layout.scenarios[k],
@@ -118,6 +135,9 @@ def mask_drift(
             strength_after=float(new.strength[k, m, j]),
             change=_estimate(
                 float(new.keep[k, m, j] - old.keep[k, m, j]), errors[k, m, j], confidence
+            ),
+            strength_change=_estimate(
+                float(new.strength[k, m, j] - old.strength[k, m, j]), spreads[k, m, j], confidence
             ),
             flips=float(flipped[k, m, j]),
         )
@@ -141,10 +161,87 @@ def _summed(found: list[FlowDrift]) -> MaskDrift:
         return MaskDrift(flows=[], agreement=1.0, chance=1.0)
     old = float(np.mean([one.keep_before for one in found]))
     new = float(np.mean([one.keep_after for one in found]))
+    low, high = _unrelated(len(found), old, new)
     return MaskDrift(
         flows=found,
         agreement=1 - float(np.mean([one.flips for one in found])),
         chance=old * new + (1 - old) * (1 - new),
+        chance_low=low,
+        chance_high=high,
+    )
+
+
+def _unrelated(flows: int, old: float, new: float) -> tuple[float, float]:
+    """Return between which agreements lie 95 of 100 pairs of random masks that keep as many."""
+    first, second = round(old * flows), round(new * flows)
+    both = hypergeom(flows, first, second)
+    low, high = (1 - (first + second - 2 * both.ppf(part)) / flows for part in (0.025, 0.975))
+    return float(low), float(high)
+
+
+def mask_readings(policy: Drift, found: MaskDrift, since_search: MaskDrift | None) -> list[Reading]:
+    """Return the rows of the table ``drift`` that compare challenger and champion.
+
+    Args:
+        policy: the spec's section ``drift``.
+        found: challenger against champion.
+        since_search: the challenger's masks against those of the search before its own.
+    """
+    rows = [reading for one in found.flows for reading in _flow_readings(one)]
+    if found.flows:
+        rows.append(_agreement(found))
+    if since_search is not None and since_search.flows:
+        rows.append(_flips(since_search))
+    return [judged_by(policy, row) for row in rows]
+
+
+def _flow_readings(one: FlowDrift) -> Iterator[Reading]:
+    told: tuple[tuple[DriftMeasure, float, float, Estimate, str], ...] = (
+        ("keep-rate", one.keep_after, one.keep_before, one.change, "kept by {:.0%}"),
+        ("strength", one.strength_after, one.strength_before, one.strength_change, "{:.2f} strong"),
+    )
+    for measure, now, usual, change, words in told:
+        yield Reading(
+            kind="mask",
+            measure=measure,
+            scenario=one.scenario,
+            task=one.task,
+            subject=one.flow,
+            value=now,
+            usual=usual,
+            moved=abs(now - usual),
+            low=change.low,
+            high=change.high,
+            n=one.n,
+            text=f"flow {one.flow} of {one.task} in {one.scenario} is {words.format(now)}, "
+            f"in the champion {words.format(usual)}",
+        )
+
+
+def _agreement(found: MaskDrift) -> Reading:
+    return Reading(
+        kind="mask",
+        measure="agreement",
+        value=found.agreement,
+        usual=found.chance,
+        moved=max(found.chance_high - found.agreement, 0.0) if found.chance_high < 1 else 0.0,
+        low=found.chance_low,
+        high=found.chance_high,
+        n=len(found.flows),
+        text=f"the masks agree with the champion's on {found.agreement:.0%} of the flows, "
+        f"unrelated ones of their size on {found.chance_low:.0%} to {found.chance_high:.0%}",
+    )
+
+
+def _flips(since: MaskDrift) -> Reading:
+    n = len(since.flows)
+    return Reading(
+        kind="mask",
+        measure="flips",
+        value=since.flipped,
+        moved=since.flipped,
+        n=n,
+        text=f"{round(since.flipped * n)} of {n} flows flipped since the search before",
     )
 
 
@@ -161,24 +258,25 @@ def _estimate(change: float, error: float, confidence: float) -> Estimate:
     return interval(change, error, confidence) if error > 0 else Estimate(value=change)
 
 
-def _change_errors(
-    before: NDArray[np.floating],
-    after: NDArray[np.floating],
+def _mean_errors(
+    changed: Floats,
     scenario: NDArray[np.integer],
     users: NDArray[np.generic] | Sequence[object] | None,
-    layout: Layout,
     replicates: int,
     seed: int,
+    scenarios: int,
 ) -> Floats:
-    """Return the standard error of each keep rate's change, [K, M, 4]; 0 where nothing varies."""
-    changed = (after != 0).astype(float) - (before != 0)
-    errors = np.zeros((len(layout.scenarios), *changed.shape[1:]))
+    """Return the standard errors of the means of ``changed`` [n, M, 4] in each scenario.
+
+    [K, M, 4]; 0 where nothing varies.
+    """
+    errors = np.zeros((scenarios, *changed.shape[1:]))
     who = (
         np.arange(len(scenario))
         if users is None
         else np.unique(np.asarray(users), return_inverse=True)[1]
     )
-    for k in range(len(layout.scenarios)):
+    for k in range(scenarios):
         rows = np.flatnonzero(scenario == k)
         if len(rows) == 0:
             continue
