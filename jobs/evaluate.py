@@ -27,6 +27,7 @@ from training.schedule import SEARCHED_ON
 from validation.drift import MaskDrift, Reading, keep_rates, mask_drift, mask_readings
 from validation.drift.predictions import prediction_drift
 from validation.gate import sanity
+from validation.reliability import curves
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,7 @@ def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]
             asdict(one)
             for one in sanity(challenger.probabilities, exam.samples.labels, challenger.metrics)
         ],
+        "reliability": _reliability(trial),
         "settled": settled,
         "steps": watch.seconds,
     }
@@ -165,6 +167,16 @@ def _searched_before(
         log.warning("flips since the last search are not known: %s", error)
         return None
     return found["searched"].flows
+
+
+def _reliability(trial: Trial) -> list[dict[str, Any]]:
+    """Return the reliability curves of challenger and champion."""
+    return [
+        {"role": role, **curve.to_json()}
+        for role in ("challenger", "champion")
+        if role in trial.models
+        for curve in curves(trial.models[role].probabilities, trial.exam.asked)
+    ]
 
 
 def _predictions(spec: Spec, lake: Lake, day: date, trial: Trial, probe: Dataset) -> list[Reading]:

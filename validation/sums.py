@@ -97,12 +97,12 @@ def sums_by_bucket(
         np.bincount(owners, days.size * days.auc, size),
         np.bincount(owners, minlength=size),
     ]
-    place = buckets * BINS + _bins(ranked)
+    place = buckets * BINS + bins_of(ranked)
     residuals = np.bincount(place, predicted - positive, size * BINS).reshape(size, BINS)
     return np.hstack([np.stack(plain, axis=1), residuals])
 
 
-def _bins(ranked: Ranked) -> Ints:
+def bins_of(ranked: Ranked) -> Ints:
     """Return each sample's bin [r]; equal predictions are never told apart."""
     ones = int(ranked.positive.sum())
     count = min(max(min(ones, len(ranked.rows) - ones) // BIN_LABELS, 1), BINS)

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Literal
 
 from validation.intervals import UNKNOWN, Estimate
+from validation.reliability import Bin
 
 Outcome = Literal[
     "promoted",
@@ -53,6 +54,18 @@ class Scores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NextDay:
+    """What a cell showed on the day after the night, which its model had been made for."""
+
+    auc: Estimate = UNKNOWN
+    logloss: Estimate = UNKNOWN
+    difference: Estimate = UNKNOWN
+    """Challenger minus champion in the gate's measure."""
+    verdict: CellVerdict = "none"
+    n: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Cell:
     """One scenario × task: the challenger's scores, and how far they are from the champion's."""
 
@@ -73,6 +86,48 @@ class Cell:
     """Challenger minus champion in the gate's measure, on the same samples."""
     history: tuple[float | None, ...] = ()
     """The gate's measure of the last nights' challengers, oldest first, tonight's last."""
+    next_day: NextDay | None = None
+    """None until the labels of that day are known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """How often predictions of a cell came true; each bin has a share of the samples."""
+
+    scenario: str
+    task: str
+    bins: tuple[Bin, ...] = ()
+    champion: tuple[Bin, ...] = ()
+    pcoc: Estimate = UNKNOWN
+    """The challenger's predicted over observed positives."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """A night on a trend line."""
+
+    ds: str
+    value: Estimate
+    final: bool
+    """Whether it is of the day after the night, as all are in the end."""
+    crowned: bool
+    """Whether this night's model became champion."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numbers:
+    """All measures of one group: what the pictures are made of, and what they leave out."""
+
+    scenario: str
+    task: str
+    slice: str
+    n: int
+    positives: int
+    note: str
+    models: Mapping[str, Mapping[str, Estimate]]
+    """Role → measure → value."""
+    changes: Mapping[str, Estimate]
+    """Measure → challenger minus champion."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +141,16 @@ class Quality:
     confidence: float = 0.95
     judged: Mapping[str, str] = field(default_factory=dict)
     """Task → the day on which it was judged, YYYY-MM-DD."""
+    next_day: str = ""
+    """The day after the night; empty when nobody said."""
+    settles: str = ""
+    """The night that brings the next day's last labels."""
+    settled: tuple[str, ...] = ()
+    """The tasks that were judged on the next day."""
+    curves: tuple[Curve, ...] = ()
+    trends: Mapping[str, tuple[Point, ...]] = field(default_factory=dict)
+    """Task → the gate's measure of the last nights' challengers over all scenarios."""
+    numbers: tuple[Numbers, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +188,11 @@ class Masks:
     """Share of flows on which challenger and champion agree, 0–1."""
     chance: float | None = None
     """The agreement expected of two unrelated masks that keep as many flows."""
+    chance_range: tuple[float, float] | None = None
+    """Where 95 of 100 such pairs agree."""
+    since_search: float | None = None
+    """Share of flows that flipped since the search before; None when there was none."""
+    searched_on: str | None = None
     samples: int | None = None
     """How many samples both models were looked at with."""
 
@@ -171,6 +241,46 @@ class Data:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Moved:
+    """A number that may have drifted."""
+
+    kind: Literal["input", "prediction", "mask"]
+    measure: str
+    scenario: str = ""
+    task: str = ""
+    subject: str = ""
+    value: float
+    usual: float | None = None
+    moved: float
+    change: Estimate = UNKNOWN
+    """Relative change with its interval, of predictions."""
+    limit: float | None = None
+    stop: float | None = None
+    severity: Literal["", "warn", "stop"] = ""
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """What moved since the days before and since the champion."""
+
+    rows: tuple[Moved, ...] = ()
+    findings: tuple[tuple[Literal["warn", "stop"], str], ...] = ()
+    """Severity and sentence, the most serious first."""
+    probe: str | None = None
+    """The day from which the samples were drawn that predictions are compared on."""
+    probe_rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Link:
+    """Where to look further."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Look:
     """One look at the validation days during training."""
 
@@ -209,6 +319,8 @@ class ReportData:
     """None when the night was not evaluated."""
     masks: Masks | None = None
     """None when the night was not evaluated."""
+    drift: Drift | None = None
+    """None when the night was not evaluated, or by a release that did not look."""
     data: Data = Data()
     looks: tuple[Look, ...] = ()
     """The training, oldest look first."""
@@ -217,6 +329,8 @@ class ReportData:
     """What the model can be rebuilt from: name and value."""
     link: str | None = None
     """Address of the report, for the short message."""
+    links: tuple[Link, ...] = ()
+    """The night's runs in Airflow and MLflow, and its Data Docs."""
 
 
 @dataclass(frozen=True, kw_only=True)

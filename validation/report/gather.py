@@ -6,24 +6,23 @@ a page that says what is missing.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, get_args
+from typing import Any
 
 from features.spec import Spec
 from validation.intervals import Estimate
 from validation.report.data import (
-    Cell,
     CellMask,
-    CellVerdict,
     Decision,
+    Drift,
     Flow,
     Look,
     Masks,
+    Moved,
     Night,
     Outcome,
-    Quality,
     ReportData,
-    Scores,
 )
+from validation.report.judged import HISTORY, quality_of
 from validation.report.records import (
     Records,
     Row,
@@ -35,8 +34,7 @@ from validation.report.records import (
     steps_of,
 )
 
-HISTORY = 14
-"""Nights behind the small trend lines."""
+__all__ = ["HISTORY", "gather", "night"]
 
 _OUTCOMES: dict[str, Outcome] = {
     "promoted": "promoted",
@@ -46,9 +44,6 @@ _OUTCOMES: dict[str, Outcome] = {
     "waiting": "waiting",
     "reported": "reported",
     "unchanged": "unchanged",
-}
-_VERDICTS: dict[str, CellVerdict] = {word: word for word in get_args(CellVerdict)} | {
-    "same": "within"
 }
 _PROVENANCE = (
     ("Delta version of encoded", "delta_version_encoded"),
@@ -75,15 +70,15 @@ def gather(
         tasks=tuple(spec.tasks),
         decision=_decision(said, ds),
         written=written,
-        quality=_quality(spec, said["evaluate"], _history(spec, ds, records.metrics))
-        if "evaluate" in said
-        else None,
-        masks=_masks(said["evaluate"]) if "evaluate" in said else None,
+        quality=quality_of(spec, ds, records.runs, records.metrics),
+        masks=_masks(said["evaluate"], said.get("train", {})) if "evaluate" in said else None,
+        drift=_drift(said.get("evaluate", {}), records.drift),
         data=data_of(spec, ds, said.get("train", {}).get("split") or {}, records),
         looks=_looks(said.get("train", {})),
         steps=steps_of(records.runs, ds),
         provenance=_provenance(said, records.published.get(ds, {})),
         link=link,
+        links=tuple(records.links),
     )
 
 
@@ -119,77 +114,7 @@ def _decision(said: Mapping[str, Row], ds: str) -> Decision:
     return Decision(outcome=outcome, reasons=reasons, version=version, champion=_text(before))
 
 
-def _quality(
-    spec: Spec, evaluated: Row, history: Mapping[tuple[str, str], tuple[float | None, ...]]
-) -> Quality:
-    measured = [_cell(row, history) for row in evaluated.get("cells") or ()]
-    absent = [
-        Cell(scenario=scenario, task=task, exists=False)
-        for scenario in spec.scenarios.names
-        for task in spec.tasks
-        if not spec.has(scenario, task)
-    ]
-    missing = {(cell.scenario, cell.task) for cell in absent}
-    return Quality(
-        cells=(*(c for c in measured if (c.scenario, c.task) not in missing), *absent),
-        measure=spec.gate.measure,
-        tolerance=spec.gate.tolerance,
-        confidence=spec.gate.confidence,
-        judged={task: str(day) for task, day in (evaluated.get("judged") or {}).items()},
-    )
-
-
-def _cell(row: Row, history: Mapping[tuple[str, str], tuple[float | None, ...]]) -> Cell:
-    place = str(row.get("scenario") or ""), str(row.get("task") or "")
-    return Cell(
-        scenario=place[0],
-        task=place[1],
-        verdict=_VERDICTS.get(str(row.get("verdict")), "none"),
-        n=row.get("n"),
-        positives=row.get("positives"),
-        challenger=Scores(
-            auc=_estimate(row, "auc"),
-            logloss=_estimate(row, "logloss"),
-            ne=finite(row.get("ne")),
-            pcoc=finite(row.get("pcoc")),
-        ),
-        champion=_scores(row, "champion_"),
-        baseline=_scores(row, "baseline_"),
-        difference=_estimate(row, "difference", "diff"),
-        history=history.get(place, ()),
-    )
-
-
-def _scores(row: Row, prefix: str) -> Scores:
-    return Scores(auc=_estimate(row, f"{prefix}auc"), logloss=_estimate(row, f"{prefix}logloss"))
-
-
-def _estimate(row: Row, name: str, bounds: str | None = None) -> Estimate:
-    bounds = bounds or name
-    return Estimate(
-        value=finite(row.get(name)),
-        low=finite(row.get(f"{bounds}_low")),
-        high=finite(row.get(f"{bounds}_high")),
-    )
-
-
-def _history(
-    spec: Spec, ds: str, metrics: Sequence[Row]
-) -> dict[tuple[str, str], tuple[float | None, ...]]:
-    """Return cell → the gate's measure of the last challengers, one value a night."""
-    kept = [
-        row
-        for row in metrics
-        if row["role"] == "challenger" and row["metric"] == spec.gate.measure and row["ds"] <= ds
-        if not row.get("slice")
-    ]
-    nights = sorted({row["ds"] for row in kept})[-HISTORY:]
-    values = {(row["scenario"], row["task"], row["ds"]): finite(row["value"]) for row in kept}
-    cells = {(row["scenario"], row["task"]) for row in kept}
-    return {cell: tuple(values.get((*cell, at)) for at in nights) for cell in cells}
-
-
-def _masks(evaluated: Row) -> Masks:
+def _masks(evaluated: Row, train: Row) -> Masks:
     cells: dict[tuple[str, str], list[Flow]] = {}
     for row in evaluated.get("masks") or ():
         flow = Flow(
@@ -208,7 +133,52 @@ def _masks(evaluated: Row) -> Masks:
         ),
         agreement=finite(evaluated.get("agreement")),
         chance=finite(evaluated.get("chance")),
+        chance_range=_range(evaluated.get("chance_low"), evaluated.get("chance_high")),
+        since_search=finite(evaluated.get("flips_since_search")),
+        searched_on=_text(train.get("searched_on")),
         samples=evaluated.get("probe_rows"),
+    )
+
+
+def _range(low: Any, high: Any) -> tuple[float, float] | None:
+    return None if low is None or high is None else (float(low), float(high))
+
+
+def _drift(evaluated: Row, rows: Sequence[Row]) -> Drift | None:
+    told = evaluated.get("drift")
+    if told is None:
+        return None
+    probe = told.get("probe") or {}
+    return Drift(
+        rows=tuple(_moved(row) for row in rows),
+        findings=tuple(
+            ("stop" if one["severity"] == "stop" else "warn", str(one["text"]))
+            for one in told.get("findings") or ()
+        ),
+        probe=_text(probe.get("drawn")),
+        probe_rows=probe.get("rows"),
+    )
+
+
+def _moved(row: Row) -> Moved:
+    return Moved(
+        kind=row["kind"],
+        measure=row["measure"],
+        scenario=row["scenario"],
+        task=row["task"],
+        subject=row["subject"],
+        value=row["value"],
+        usual=finite(row.get("usual")),
+        moved=row["moved"],
+        change=Estimate(
+            value=row["value"] / row["usual"] - 1 if row.get("usual") else None,
+            low=finite(row.get("low")),
+            high=finite(row.get("high")),
+        ),
+        limit=finite(row.get("limit")),
+        stop=finite(row.get("stop")),
+        severity=row["severity"],
+        text=row["text"],
     )
 
 

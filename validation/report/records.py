@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 
 from features.spec import Spec
-from validation.report.data import Data, Day, Finding, Step, Use
+from validation.report.data import Data, Day, Finding, Link, Step, Use
 from validation.report.words import short_day
 
 Row = Mapping[str, Any]
@@ -34,8 +34,11 @@ class Records:
     published: Mapping[str, Row] = field(default_factory=dict)
     """Day → what the commit that published it says: ``rows``, ``as_of``, ``measures`` …"""
     metrics: Sequence[Row] = ()
-    """Rows of the table ``metrics`` of the night and of nights before it."""
+    """Rows of the table ``metrics``: all of the night, and the challengers' of nights before it."""
+    drift: Sequence[Row] = ()
+    """The night's rows of the table ``drift``."""
     docs_link: str | None = None
+    links: Sequence[Link] = ()
 
 
 def results(runs: Iterable[Run], ds: str) -> dict[str, Row]:
@@ -155,11 +158,12 @@ def _restated(ds: str, runs: Sequence[Run]) -> set[str]:
 def steps_of(runs: Sequence[Run], ds: str) -> tuple[Step, ...]:
     """Return a night's steps in the order in which they ran.
 
-    The report itself is not over yet, and the audit is a part of the samples.
+    The report itself is not over yet, the audit is a part of the samples, and a later night's work
+    is not this one's.
     """
     again = _restated(ds, runs)
     whole = any(run.ds == ds and run.step == "samples" for run in runs)
-    hidden = {"report", "audit"} if whole else {"report"}
+    hidden = {"report", "settle", "audit"} if whole else {"report", "settle"}
     found = [_step(run, run.step) for run in runs if run.ds == ds and run.step not in hidden]
     found += [
         _step(run, f"samples of {short_day(run.ds)}")
