@@ -4,6 +4,7 @@ Most are drawn in percent of their own width, without a view box: they stretch w
 lines and points keep their size, on a phone as on paper. Colours come from the page's CSS classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,7 +13,8 @@ from markupsafe import Markup, escape
 
 from features.spec import FLOWS
 from validation.intervals import Estimate
-from validation.report.data import CellMask, CellVerdict, Flow, Use
+from validation.reliability import Bin
+from validation.report.data import CellMask, CellVerdict, Flow, Point, Use
 
 TILE = 21.0
 """Side of one flow's tile in a mask picture, in view-box units."""
@@ -64,12 +66,22 @@ def picture(label: str, *shapes: str, class_: str, **attributes: str | float) ->
 
 
 def forest(
-    axis: Axis, estimate: Estimate, verdict: CellVerdict, beside: float | None, label: str
+    axis: Axis,
+    estimate: Estimate,
+    verdict: CellVerdict,
+    beside: float | None,
+    label: str,
+    later: float | None = None,
 ) -> Markup:
-    """Draw an estimate with its interval on ``axis``, and the baseline as a hollow diamond."""
+    """Draw an estimate with its interval on ``axis``.
+
+    The baseline is a hollow diamond, what the next day showed a hollow square.
+    """
     shapes = [*_ground(axis)]
     if beside is not None and axis.holds(beside):
         shapes.append(_mark(axis.at(beside), "M0-5 5 0 0 5-5 0Z", "beside"))
+    if later is not None and axis.holds(later):
+        shapes.append(_mark(axis.at(later), "M-4.5-4.5h9v9h-9Z", "later"))
     if estimate.value is not None:
         shapes += _whisker(axis, estimate, verdict)
         if axis.holds(estimate.value):
@@ -116,6 +128,16 @@ def scale(axis: Axis, ticks: Sequence[tuple[float, str]], ends: tuple[str, str])
     return picture(label, *shapes, class_="forest scale")
 
 
+def nice(value: float) -> float:
+    """Return the largest 1, 2 or 5 × a power of ten that is not above ``value``.
+
+    >>> nice(0.034), nice(0.008)
+    (0.02, 0.005)
+    """
+    power = 10.0 ** math.floor(math.log10(value))
+    return next(step * power for step in (5, 2, 1) if step * power <= value * 1.000001)
+
+
 def bars(values: Sequence[float | None], label: str) -> Markup:
     """Draw one bar a day from zero up; a day without a value is a dot on the ground."""
     top = max((value for value in values if value is not None), default=0) or 1
@@ -159,6 +181,57 @@ def line(values: Sequence[float | None], label: str, *, reach: float = 0.2) -> M
     shapes.append(_dot(*[point for point in points if point][-1], 2.6, "last"))
     shapes += [_gap(place, step) for place, point in enumerate(points) if point is None]
     return picture(label, *shapes, class_="strip")
+
+
+def trend(axis: Axis, points: Sequence[Point], label: str) -> Markup:
+    """Draw a value a night with its interval, the champion's changes as marks on the ground.
+
+    ``axis`` is the vertical scale; hollow points are provisional.
+    """
+    step = 100 / max(1, len(points))
+    places = [
+        None
+        if point.value.value is None
+        else ((place + 0.5) * step, 100 - axis.at(point.value.value))
+        for place, point in enumerate(points)
+    ]
+    shapes = [_line((0, 100), (100, 100), "reference")]
+    shapes += [_line(a, b, "trend") for a, b in pairwise(places) if a and b]
+    for place, point in enumerate(points):
+        x, at = (place + 0.5) * step, places[place]
+        if point.crowned:
+            shapes.append(_line((x, 0), (x, 100), "crowned"))
+        if at is None:
+            continue
+        if point.value.low is not None and point.value.high is not None:
+            ends = 100 - axis.at(point.value.low), 100 - axis.at(point.value.high)
+            shapes.append(_line((x, ends[0]), (x, ends[1]), "error"))
+        shapes.append(_dot(x, at[1], 3.5, "night" if point.final else "night provisional"))
+    return picture(label, *shapes, class_="trends")
+
+
+def reliability(bins: Sequence[Bin], champion: Sequence[Bin], top: float, label: str) -> Markup:
+    """Draw what was predicted (to the right) against what came true (up), both from 0 to ``top``.
+
+    The diagonal is right; the challenger's points have intervals, the champion's line has none.
+    """
+
+    def at(predicted: float, observed: float) -> tuple[float, float]:
+        return 100 * min(predicted / top, 1.0), 100 - 100 * min(observed / top, 1.0)
+
+    shapes = [
+        element("rect", x="0", y="0", width="100%", height="100%", class_="plane"),
+        _line((0, 100), (100, 0), "reference"),
+    ]
+    for rows, class_ in ((champion, "before"), (bins, "trend")):
+        places = [at(one.predicted, one.observed) for one in rows]
+        shapes += [_line(a, b, class_) for a, b in pairwise(places)]
+    for one in bins:
+        (x, y), low, high = at(one.predicted, one.observed), at(0, one.low), at(0, one.high)
+        missed = not one.low <= one.predicted <= one.high
+        shapes.append(_line((x, low[1]), (x, high[1]), f"error{' missed' if missed else ''}"))
+        shapes.append(_dot(x, y, 3, f"bin{' missed' if missed else ''}"))
+    return picture(label, *shapes, class_="reliability")
 
 
 def uses(days: Sequence[Sequence[Use]], label: str) -> Markup:

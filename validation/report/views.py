@@ -157,22 +157,12 @@ def _scale(axis: Axis, found: Quality, compared: bool) -> Markup:
     if not compared:
         values = [axis.low, (axis.low + axis.high) / 2, axis.high]
         return svg.scale(axis, [(v, words.number(v, 2)) for v in values], ("chance", "better →"))
-    tick = _nice(0.85 * axis.high)
+    tick = svg.nice(0.85 * axis.high)
     digits = _decimals(tick)
     ticks = [(v, words.number(v, digits, sign=True)) for v in (-tick, 0.0, tick)]
     if found.measure == "logloss":
         return svg.scale(axis, ticks, ("← better", "worse →"))
     return svg.scale(axis, ticks, ("← worse", "better →"))
-
-
-def _nice(value: float) -> float:
-    """Return the largest 1, 2 or 5 × a power of ten that is not above ``value``.
-
-    >>> _nice(0.034), _nice(0.008)
-    (0.02, 0.005)
-    """
-    power = 10.0 ** math.floor(math.log10(value))
-    return next(step * power for step in (5, 2, 1) if step * power <= value * 1.000001)
 
 
 def _decimals(value: float) -> int:

@@ -11,6 +11,7 @@ from validation.report.data import (
     Decision,
     Flow,
     Measure,
+    Numbers,
     Outcome,
     ReportData,
 )
@@ -107,6 +108,31 @@ def change(now: float | None, usual: float | None) -> str:
         return ""
     percent = round((now / usual - 1) * 100)
     return f"{'+' if percent > 0 else '−' if percent < 0 else '±'}{abs(percent)}%"
+
+
+def percent(value: float | None) -> str:
+    """Return a change as a percentage with its sign.
+
+    >>> percent(0.034), percent(-0.2), percent(0.0)
+    ('+3.4%', '−20%', '0%')
+    """
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    digits = 1 if abs(value) < 0.0995 and round(value, 3) else 0
+    return number(100 * value, digits, sign=True) + "%"
+
+
+def side(change: Estimate, measure: Measure) -> CellVerdict:
+    """Return on which side of nothing a whole interval lies; ``none`` when on both."""
+    if change.low is None or change.high is None or change.low <= 0 <= change.high:
+        return "none"
+    return "better" if (change.high < 0) == (measure == "logloss") else "worse"
+
+
+def group(one: Numbers) -> str:
+    """Return what a group of samples is called in a table."""
+    task = one.task or "mean of tasks"
+    return f"{task} in {one.slice or one.scenario or 'all scenarios'}"
 
 
 def duration(seconds: float | None) -> str:
