@@ -112,7 +112,7 @@ def _tags(spec: Spec, result: Result, sums: dict[str, str]) -> dict[str, str]:
         "model": result["model"],
         "fingerprint": result["fingerprint"],
         "spec_hash": spec_hash(spec),
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(),
         "delta_version_encoded": str(result["delta_version_encoded"]),
         "vocabulary_version": str(result["vocabulary_version"]),
         "seed": str(result["seed"]),
@@ -128,7 +128,7 @@ def _tags(spec: Spec, result: Result, sums: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _git_commit() -> str:
+def git_commit() -> str:
     """Return the commit of the code that runs, or ``unknown`` outside a checkout."""
     git = shutil.which("git")
     if git is None:

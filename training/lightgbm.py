@@ -293,8 +293,10 @@ def _leaves(forest: "Booster") -> int:
 
 @cache
 def _library() -> ModuleType:
-    """Return LightGBM, which takes seconds to import and else would log to stdout."""
+    """Return LightGBM, which takes seconds to import and else would write to stdout."""
     import lightgbm
 
-    lightgbm.register_logger(logging.getLogger(__name__))
+    log = logging.getLogger("lightgbm")
+    log.setLevel(logging.ERROR)  # it warns of every part that is made of binned rows
+    lightgbm.register_logger(log)
     return lightgbm

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from features.days import DAY, whole_days
 from features.lake import Lake
@@ -187,6 +188,11 @@ def teach(
         seed=training.seed,
         report=report,
     )
+    return with_targets(material, targets)
+
+
+def with_targets(material: Material, targets: Tensor) -> Material:
+    """Return ``material`` with other targets [n, M] in place of the training rows' labels."""
     return replace(material, train=replace(material.train, labels=targets))
 
 

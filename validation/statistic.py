@@ -5,7 +5,7 @@ slice and the whole are means over tasks. What two models do on the same samples
 so the error of a difference comes from the samples, never from two separate errors.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import NormalDist
 from typing import Literal
@@ -160,6 +160,26 @@ def measure(
                 areas[part, m] = _area(own, samples, varies=replicates > 0)
     taken, totals = _of_sums(sums, samples, replicates, seed)
     return Measured(statistics={"auc": areas, **taken}, totals=totals)
+
+
+def average(models: Sequence[Measured]) -> Measured:
+    """Return the mean measures of models that were measured on the same samples with one seed.
+
+    It says how good a model is on the average of its seeds, not how good they are together: no
+    predictions are averaged.
+    """
+    names = models[0].statistics
+    return Measured(
+        statistics={
+            name: {
+                group: _mean([one.statistics[name][group] for one in models])
+                for group in names[name]
+                if all(group in one.statistics[name] for one in models)
+            }
+            for name in names
+        },
+        totals=models[0].totals,
+    )
 
 
 def _area(ranked: Ranked, samples: Judged, *, varies: bool) -> Statistic:

@@ -21,6 +21,9 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 7,
     start: Annotated[str, typer.Option(help="The first day, YYYY-MM-DD.")] = "2026-01-01",
     faults: Annotated[bool, typer.Option(help="Include late, repeated and broken events.")] = True,
+    planted: Annotated[
+        bool, typer.Option(help="Let some flows carry nothing, or harm, in some cells.")
+    ] = True,
     debug: Debug = False,
 ) -> None:
     """Write raw event logs whose true structure is known (truth.json)."""
@@ -28,7 +31,15 @@ def simulate(
     def work() -> Result:
         from jobs.simulator import simulate as run
 
-        return run(out, days=days, rows=rows, seed=seed, start=parse_day(start), faults=faults)
+        return run(
+            out,
+            days=days,
+            rows=rows,
+            seed=seed,
+            start=parse_day(start),
+            faults=faults,
+            planted=planted,
+        )
 
     perform("simulate", debug, work)
 

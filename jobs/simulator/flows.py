@@ -101,7 +101,7 @@ def plant(settings: Settings, world: World) -> Truth:
         user_side=rng.normal(0, 0.6, sides),
         item_side=rng.normal(0, 0.6, sides),
         directions=rng.normal(size=(1 + len(TASKS), WIDTH)),
-        coefficients=_coefficients(rng),
+        coefficients=_coefficients(rng, planted=settings.planted),
         centre=np.zeros((*shape, len(FLOWS))),
         scale=np.ones((*shape, len(FLOWS))),
         gain=np.ones(shape),
@@ -111,21 +111,22 @@ def plant(settings: Settings, world: World) -> Truth:
     return truth
 
 
-def _coefficients(rng: np.random.Generator) -> Floats:
+def _coefficients(rng: np.random.Generator, *, planted: bool) -> Floats:
     """Return coefficients with one to three signals a cell, of which one from the shared part.
 
-    The small scenarios could not be learnt from their own few rows alone.
+    The small scenarios could not be learnt from their own few rows alone. Unless ``planted``, all
+    are signals.
     """
-    planted = np.full((len(SCENARIOS), len(TASKS), len(FLOWS)), np.nan)
+    found = np.full((len(SCENARIOS), len(TASKS), len(FLOWS)), np.nan)
     for k, m in cells():
-        planted[k, m] = np.where(rng.random(len(FLOWS)) < 0.25, HARM, NOISE)
+        found[k, m] = np.where(rng.random(len(FLOWS)) < 0.25, HARM, NOISE)
         first = rng.choice([0, 2])
         others = [flow for flow in range(len(FLOWS)) if flow != first]
-        planted[k, m, [first, *rng.choice(others, rng.integers(0, 3), replace=False)]] = SIGNAL
+        found[k, m, [first, *rng.choice(others, rng.integers(0, 3), replace=False)]] = SIGNAL
     for flow in range(len(FLOWS)):
-        if not (planted[..., flow] == SIGNAL).any():
-            planted[0, 0, flow] = SIGNAL
-    return planted
+        if not (found[..., flow] == SIGNAL).any():
+            found[0, 0, flow] = SIGNAL
+    return found if planted else np.where(np.isnan(found), np.nan, SIGNAL)
 
 
 def _standardise(truth: Truth, world: World, rng: np.random.Generator) -> None:

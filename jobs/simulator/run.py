@@ -31,6 +31,7 @@ def simulate(
     faults: bool = True,
     late: float = Settings.late,
     drift: float = Settings.drift,
+    planted: bool = Settings.planted,
 ) -> dict[str, Any]:
     """Write raw event logs of ``days`` days into ``out``, for the spec ``bazaar``.
 
@@ -47,6 +48,7 @@ def simulate(
         faults: whether to add duplicates, broken rows and late arrivals.
         late: share of the events that arrive a day late, from 0 to 1.
         drift: degrees by which tastes turn each day.
+        planted: whether flows carry nothing, or harm, in some cells.
 
     Returns:
         What was written: days, clean rows a stream, faults by kind, the truth's path.
@@ -57,7 +59,12 @@ def simulate(
     """
     _check(days, rows, seed, late)
     settings = Settings(
-        rows=rows, seed=seed, faults=faults, late=late if faults else 0.0, drift=drift
+        rows=rows,
+        seed=seed,
+        faults=faults,
+        late=late if faults else 0.0,
+        drift=drift,
+        planted=planted,
     )
     _refuse_mixture(out, settings, start)
     world = make_world(settings)

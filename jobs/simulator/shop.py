@@ -52,6 +52,8 @@ class Settings:
     """Share of the events that arrive a day after they happened."""
     drift: float = 3.0
     """Degrees by which the segments' tastes turn each day."""
+    planted: bool = True
+    """Whether some flows carry nothing, or harm, in some cells; else each is of use in each."""
 
 
 def cells() -> list[tuple[int, int]]:

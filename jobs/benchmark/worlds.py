@@ -1,0 +1,102 @@
+"""The data sets of a benchmark: made once below the home, with all labels of all days mature."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from features.days import DAY
+from features.lake import Lake
+from features.spec import Spec, find_spec, load_spec
+from jobs.home import Home
+
+log = logging.getLogger(__name__)
+
+START = date(2026, 1, 1)
+SEED = 7
+WINDOW = 5
+"""Days after the last one until every outcome has come: 3 to buy in, 1 to be late, 1 over."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A data set, its samples built: the last day tests, the one before validates."""
+
+    name: str
+    title: str
+    spec: Spec
+    lake: Lake
+    test: date
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a simulated data set is."""
+
+    days: int = 12
+    rows: int = 8_000
+    """Impressions a day."""
+
+
+Maker = Callable[[Home, Size, Path | None], World | None]
+
+
+def planted(home: Home, size: Size, _: Path | None) -> World:
+    """Return the simulator's marketplace, where some flows carry nothing or harm."""
+    return _simulated("planted", "simulator, planted flows", home, size, planted=True)
+
+
+def plain(home: Home, size: Size, _: Path | None) -> World:
+    """Return the same marketplace with every flow of use in every cell."""
+    return _simulated("plain", "simulator, every flow of use", home, size, planted=False)
+
+
+def kuairand(home: Home, _: Size, source: Path | None) -> World | None:
+    """Return KuaiRand-Pure's eight days; None where its files are not."""
+    if source is None or not source.is_dir():
+        where = source or "nowhere: give --kuairand or set KUAIRAND_PURE"
+        log.warning("kuairand is skipped: its published files are looked for in %s", where)
+        return None
+    first, last = date(2022, 4, 25), date(2022, 5, 2)
+    return _built("kuairand", "KuaiRand-Pure", load_spec("kuairand"), home, source, first, last)
+
+
+MAKERS: dict[str, Maker] = {"planted": planted, "plain": plain, "kuairand": kuairand}
+
+
+def _simulated(name: str, title: str, home: Home, size: Size, *, planted: bool) -> World:
+    from jobs.simulator import simulate
+
+    raw = home.root / "benchmark" / name / "raw"
+    simulate(raw, days=size.days + WINDOW, rows=size.rows, seed=SEED, start=START, planted=planted)
+    last = START + (size.days - 1) * DAY
+    return _built(name, title, load_spec("bazaar"), home, raw, START, last, WINDOW)
+
+
+def _built(
+    name: str,
+    title: str,
+    spec: Spec,
+    home: Home,
+    source: Path,
+    first: date,
+    last: date,
+    wait: int = 0,
+) -> World:
+    """Build what is not built of the days, as known ``wait`` days after the last."""
+    from jobs import samples
+
+    own = Home(root=home.root / "benchmark" / name, cache=home.cache)
+    lake = own.lake(spec.product)
+    samples.run(
+        spec=spec,
+        spec_file_name=find_spec(spec.product).name,
+        lake=lake,
+        home=own,
+        source=source,
+        first=first,
+        last=last,
+        as_of=last + wait * DAY,
+    )
+    return World(name=name, title=title, spec=spec, lake=lake, test=last)
