@@ -105,6 +105,13 @@ class Registry:
         """Return the version on trial, if there is one."""
         return self.held().by_alias(CHALLENGER)
 
+    def attach(self, version: str, path: Path, folder: str) -> str:
+        """Keep a file beside a version, in a folder of its run; return where it lies then."""
+        one = self.get(version)
+        with self._mlflow() as client:
+            client.log_artifact(one.run_id, str(path), folder)
+        return f"runs:/{one.run_id}/{folder}/{path.name}"
+
     def tag(self, version: str, key: str, value: str) -> None:
         """Set one tag of a version."""
         with self._mlflow() as client:

@@ -10,13 +10,14 @@ import pytest
 
 from validation.report import render, render_index
 from validation.report.data import Night
-from validation.report.example import example, failed_night, first_night
+from validation.report.example import example, failed_night, first_night, settled_night
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("full", "first", "failed", "index")
+PAGES = ("full", "settled", "first", "failed", "index")
 SIZES = {"phone": (375, 812), "tablet": (800, 1000), "desk": (1280, 900)}
 
 
@@ -41,6 +42,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     nights = [Night(ds="2026-01-14", file="full.html", outcome="promoted", reason="better " * 20)]
     pages = {
         "full": render(example()),
+        "settled": render(settled_night()),
         "first": render(first_night()),
         "failed": render(failed_night()),
         "index": render_index("bazaar", nights),
@@ -81,6 +83,7 @@ def test_every_section_has_its_heading_and_every_picture_its_words(
         "Promoted",
         "Quality by scenario and task",
         "Masks: which information each cell uses",
+        "What moved",
         "Data behind it",
         "What it cost",
     ):
@@ -97,10 +100,24 @@ def test_details_open_with_the_keyboard(browser: Any, folder: Path) -> None:
     page.goto((folder / "full.html").as_uri())
     numbers = page.get_by_role("region", name="All numbers")
     assert not numbers.is_visible()
-    page.get_by_text("All numbers: three models, calibration").focus()
+    page.get_by_text("All numbers: every measure").focus()
     page.keyboard.press("Enter")
     assert numbers.is_visible()
     page.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", PAGES)
+def test_axe_finds_no_serious_fault(browser: Any, folder: Path, name: str, scheme: str) -> None:
+    context = browser.new_context(color_scheme=scheme, bypass_csp=True)
+    page = context.new_page()
+    page.goto((folder / f"{name}.html").as_uri())
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    found = axe.Axe().run(page).response["violations"]
+    context.close()
+    serious = [one for one in found if one["impact"] in ("serious", "critical")]
+    told = [(one["id"], one["nodes"][0]["html"][:200]) for one in serious]
+    assert told == []
 
 
 CONTRAST = """() => {

@@ -38,6 +38,8 @@ class Decision:
     """The challenger's version; None when no model was trained."""
     champion: str | None = None
     """The version that was champion before the decision; None on the first night."""
+    since: tuple[str, ...] = ()
+    """What became of the version after that night, a sentence each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,8 +86,6 @@ class Cell:
     """A shared-bottom network trained on the same days."""
     difference: Estimate = UNKNOWN
     """Challenger minus champion in the gate's measure, on the same samples."""
-    history: tuple[float | None, ...] = ()
-    """The gate's measure of the last nights' challengers, oldest first, tonight's last."""
     next_day: NextDay | None = None
     """None until the labels of that day are known."""
 

@@ -11,24 +11,28 @@ from validation.report.svg import Axis
 
 View = dict[str, Any]
 MEASURES = ("auc", "gauc", "logloss", "ne", "pcoc", "ece")
+AT_ONCE = 6
+"""Reliability curves that are shown at once; up to twice as many where calibration is off."""
 _DIGITS = {"logloss": 4, "ece": 4}
 _BESIDE = {"gauc": "gauc_dropped", "ece": "ece_by_chance"}
 """A measure and the number without which it can't be read."""
 
 
 def curves(data: ReportData) -> View | None:
-    """Return a reliability curve a cell, as a grid of scenarios and tasks."""
+    """Return a reliability curve a cell: those to look at, and the rest."""
     found = data.quality
     if found is None or not found.curves:
         return None
-    by_cell = {(curve.scenario, curve.task): _curve(curve) for curve in found.curves}
-    rows = [
-        (scenario, [by_cell.get((scenario, task)) for task in data.tasks])
-        for scenario in ("", *data.scenarios)
-    ]
+    shown = [_curve(curve) for curve in found.curves]
+    # First what all scenarios come to, then the cells by how much of them is off beyond chance.
+    ordered = sorted(shown, key=lambda one: (bool(one["curve"].scenario), -one["off"]))
+    pooled = sum(not curve.scenario for curve in found.curves)
+    off = sum(one["off"] > 0 and bool(one["curve"].scenario) for one in shown)
+    first = max(pooled + off, AT_ONCE)
     return {
         "champion": any(curve.champion for curve in found.curves),
-        "grid": [(scenario, cells) for scenario, cells in rows if any(cells)],
+        "shown": ordered[: min(first, 2 * AT_ONCE)],
+        "rest": ordered[min(first, 2 * AT_ONCE) :],
     }
 
 
@@ -42,7 +46,8 @@ def _curve(curve: Curve) -> View:
     return {
         "plot": svg.reliability(curve.bins, curve.champion, top, f"{place}: {said}"),
         "top": words.share(top),
-        "says": said if off else "",
+        "off": len(off) / len(curve.bins),
+        "says": f"{len(off)} of {len(curve.bins)} off" if off else "",
         "pcoc": curve.pcoc,
         "curve": curve,
         "place": place,

@@ -6,17 +6,25 @@ from datetime import UTC, date, datetime, timedelta
 
 from features.spec import FLOWS
 from validation.intervals import Estimate
+from validation.reliability import Bin, wilson
 from validation.report.data import (
     Cell,
     CellMask,
     CellVerdict,
+    Curve,
     Data,
     Day,
     Decision,
+    Drift,
     Finding,
     Flow,
+    Link,
     Look,
     Masks,
+    Moved,
+    NextDay,
+    Numbers,
+    Point,
     Quality,
     ReportData,
     Scores,
@@ -81,6 +89,7 @@ def example() -> ReportData:
         written=datetime(2026, 1, 15, 0, 23, 51, tzinfo=UTC),
         quality=_quality(),
         masks=_masks(),
+        drift=_drift(),
         data=_data(),
         looks=(
             Look(stage="train", step=225, train_loss=0.2710, validation_loss=0.2502),
@@ -98,6 +107,10 @@ def example() -> ReportData:
             ("fingerprint", "b7d1f0c29e5a4d13"),
         ),
         link="https://reports.example.org/bazaar/2026-01-14.html",
+        links=(
+            Link(name="Airflow run", address="http://127.0.0.1:8080/dags/bazaar_training"),
+            Link(name="MLflow run", address="http://127.0.0.1:5000/#/runs/1f2e"),
+        ),
     )
 
 
@@ -111,11 +124,12 @@ def first_night() -> ReportData:
             cell,
             champion=Scores(),
             difference=Estimate(),
-            history=(),
             verdict="insufficient" if cell.verdict == "insufficient" else "none",
         )
         for cell in quality.cells
     )
+    first_curves = tuple(replace(curve, champion=()) for curve in quality.curves)
+    inputs = tuple(one for one in (full.drift or Drift()).rows if one.kind == "input")
     bare = tuple(
         replace(
             mask,
@@ -133,8 +147,9 @@ def first_night() -> ReportData:
             reasons=("There was no champion to compare with.",),
             version="1",
         ),
-        quality=replace(quality, cells=alone),
+        quality=replace(quality, cells=alone, curves=first_curves, numbers=()),
         masks=Masks(cells=bare),
+        drift=replace(full.drift or Drift(), rows=inputs),
     )
 
 
@@ -160,6 +175,36 @@ def failed_night() -> ReportData:
     )
 
 
+def settled_night() -> ReportData:
+    """Return the night as its page is once the next day's clicks and likes are known."""
+    full = example()
+    quality = full.quality or Quality()
+    later = tuple(
+        replace(cell, next_day=_next_day(cell, place))
+        if cell.exists and cell.task in ("click", "like")
+        else cell
+        for place, cell in enumerate(quality.cells)
+    )
+    decision = replace(
+        full.decision,
+        since=("Version 8 was rolled back to version 7 on 16 Jan 2026 at 08:12 UTC by ada@desk",),
+    )
+    settled = replace(quality, cells=later, settled=("click", "like"))
+    return replace(full, quality=settled, decision=decision)
+
+
+def _next_day(cell: Cell, place: int) -> NextDay:
+    off = (cell.difference.value or 0.0) * 0.6 + 0.0006 * math.sin(place)
+    half = ((cell.difference.high or 0.0) - (cell.difference.low or 0.0)) / 2
+    return NextDay(
+        auc=cell.challenger.auc,
+        logloss=cell.challenger.logloss,
+        difference=Estimate(value=off, low=off - half, high=off + half),
+        verdict="insufficient" if cell.verdict == "insufficient" else "within",
+        n=cell.n,
+    )
+
+
 def _quality() -> Quality:
     cells = [_cell(place, *row) for place, row in enumerate(_CELLS)]
     return Quality(
@@ -167,7 +212,103 @@ def _quality() -> Quality:
         measure="logloss",
         tolerance=0.01,
         judged={"click": "2026-01-14", "like": "2026-01-14", "purchase": "2026-01-11"},
+        next_day="2026-01-15",
+        settles="2026-01-18",
+        curves=tuple(_curve(place, cell) for place, cell in enumerate(cells) if cell.task),
+        trends={task: _trend(place, task) for place, task in enumerate(TASKS)},
+        numbers=tuple(_numbers(cell, "") for cell in cells) + tuple(_slices()),
     )
+
+
+def _curve(place: int, cell: Cell) -> Curve:
+    n, rate = cell.n or 1, (cell.positives or 0) / (cell.n or 1)
+    parts = min(max((cell.positives or 0) // 50, 1), 12)
+    size = n // parts
+    bins, before = [], []
+    for part in range(parts):
+        predicted = rate * (0.35 + 1.7 * (part + 0.5) / parts)
+        observed = max(predicted * (1 + 0.12 * math.sin(3 * part + place)), 0.0)
+        low, high = wilson(observed, size, 0.95)
+        bins.append(Bin(predicted=predicted, observed=observed, low=low, high=high, n=size))
+        before.append(replace(bins[-1], observed=observed * 0.93))
+    off = 0.4 / math.sqrt(max(cell.positives or 0, 1))
+    pcoc = cell.challenger.pcoc or 1.0
+    return Curve(
+        scenario=cell.scenario,
+        task=cell.task,
+        bins=tuple(bins),
+        champion=tuple(before),
+        pcoc=Estimate(value=pcoc, low=pcoc - off, high=pcoc + off),
+    )
+
+
+def _trend(place: int, task: str) -> tuple[Point, ...]:
+    loss = next(row[5] for row in _CELLS if (row[0], row[1]) == ("", task))
+    found = []
+    for back in range(13, -1, -1):
+        value = loss * (1 + 0.006 * math.sin(back + place) + 0.0012 * back)
+        half = loss * 0.011
+        found.append(
+            Point(
+                ds=(NIGHT - timedelta(days=back)).isoformat(),
+                value=Estimate(value=value, low=value - half, high=value + half),
+                final=back > (2 if task == "purchase" else 0),
+                crowned=back in (0, 5, 11),
+            )
+        )
+    return tuple(found)
+
+
+def _numbers(cell: Cell, slice_: str) -> Numbers:
+    auc, loss, pcoc = cell.challenger.auc, cell.challenger.logloss, cell.challenger.pcoc or 1.0
+    few = cell.verdict == "insufficient"
+
+    def around(value: float, half: float) -> Estimate:
+        return (
+            Estimate(value=value)
+            if few
+            else Estimate(value=value, low=value - half, high=value + half)
+        )
+
+    own = {
+        "auc": auc,
+        "gauc": around((auc.value or 0.5) - 0.06, 0.011),
+        "gauc_dropped": Estimate(value=0.41),
+        "logloss": loss,
+        "ne": around(cell.challenger.ne or 1.0, 0.01),
+        "pcoc": around(pcoc, 0.02),
+        "ece": around(0.006, 0.003),
+        "ece_by_chance": Estimate(value=0.004),
+        "n": Estimate(value=cell.n),
+        "positives": Estimate(value=cell.positives),
+    }
+    raw = {**own, "pcoc": around(pcoc * 0.94, 0.02), "ece": around(0.011, 0.003)}
+    return Numbers(
+        scenario=cell.scenario,
+        task=cell.task,
+        slice=slice_,
+        n=cell.n or 0,
+        positives=cell.positives or 0,
+        note=f"insufficient: {cell.positives} positives of 30" if few else "",
+        models={
+            "challenger": own,
+            "uncalibrated": raw,
+            "champion": {"auc": cell.champion.auc, "logloss": cell.champion.logloss},
+        },
+        changes={"logloss": cell.difference},
+    )
+
+
+def _slices() -> list[Numbers]:
+    rows = [_cell(place, *row) for place, row in enumerate(_CELLS)]
+    pooled = [cell for cell in rows if cell.task and not cell.scenario]
+    return [
+        _numbers(
+            replace(cell, n=(cell.n or 0) // share, positives=(cell.positives or 0) // share), name
+        )
+        for name, share in (("new_users", 9), ("evening", 3))
+        for cell in pooled
+    ]
 
 
 def _cell(
@@ -202,7 +343,6 @@ def _cell(
             auc=Estimate(value=auc - 0.006), logloss=Estimate(value=loss - off + 0.0041)
         ),
         difference=Estimate(value=off, low=off - half, high=off + half),
-        history=(*(loss * (1 + 0.004 * math.sin(place + at)) for at in range(13)), loss),
     )
 
 
@@ -215,7 +355,77 @@ def _masks() -> Masks:
             for position, (name, strength) in enumerate(zip(FLOWS, strengths, strict=True))
         ]
         cells.append(CellMask(scenario=scenario, task=task, flows=tuple(flows)))
-    return Masks(cells=tuple(cells), agreement=41 / 44, chance=0.56, samples=8192)
+    return Masks(
+        cells=tuple(cells),
+        agreement=41 / 44,
+        chance=0.56,
+        chance_range=(0.41, 0.68),
+        since_search=3 / 44,
+        searched_on=NIGHT.isoformat(),
+        samples=8192,
+    )
+
+
+def _drift() -> Drift:
+    rows = [
+        Moved(
+            kind="input",
+            measure="psi",
+            scenario=scenario,
+            subject=name,
+            value=0.02
+            + 0.03 * abs(math.sin(3 * place + at))
+            + (0.33 if (at, place) == (2, 1) else 0),
+            moved=0.02
+            + 0.03 * abs(math.sin(3 * place + at))
+            + (0.33 if (at, place) == (2, 1) else 0),
+            limit=0.1 + 0.02 * at,
+            severity="warn" if (at, place) == (2, 1) else "",
+            text=f"{name} in {scenario}: token 7 8.0% before, 9.1% now",
+        )
+        for at, scenario in enumerate(SCENARIOS)
+        for place, name in enumerate(("c_device", "c_category", "n_price", "n_rate_click_item_7"))
+    ]
+    rows += [
+        Moved(
+            kind="input",
+            measure="volume",
+            scenario=scenario,
+            value=1000 * (1 + 0.1 * at),
+            usual=1000,
+            moved=0.1 * at,
+            limit=0.3,
+            text=f"{scenario} has {1000 + 100 * at} samples, before 1,000 a day",
+        )
+        for at, scenario in enumerate(SCENARIOS)
+    ]
+    for at, (scenario, task) in enumerate(_KEPT):
+        off = 0.05 * math.sin(2 * at)
+        rows += [
+            Moved(
+                kind="prediction",
+                measure="prediction-mean",
+                scenario=scenario,
+                task=task,
+                value=0.1 * (1 + off),
+                usual=0.1,
+                moved=abs(off),
+                change=Estimate(value=off, low=off - 0.01, high=off + 0.01),
+                limit=0.1,
+                text=f"{task} in {scenario} is predicted 10% on average",
+            ),
+            Moved(
+                kind="prediction",
+                measure="logit-shift",
+                scenario=scenario,
+                task=task,
+                value=0.11,
+                moved=0.11,
+                text=f"a prediction of {task} in {scenario} is 0.11 off",
+            ),
+        ]
+    told = "c_category in live: 'sports' 8.0% before, 21.3% now (stability index 0.36, limit 0.14)"
+    return Drift(rows=tuple(rows), findings=(("warn", told),), probe="2026-01-02", probe_rows=6200)
 
 
 def _flow(name: str, strength: float, flip: bool) -> Flow:

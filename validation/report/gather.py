@@ -33,6 +33,7 @@ from validation.report.records import (
     results,
     steps_of,
 )
+from validation.report.words import short_day
 
 __all__ = ["HISTORY", "gather", "night"]
 
@@ -68,9 +69,9 @@ def gather(
         ds=ds,
         scenarios=spec.scenarios.names,
         tasks=tuple(spec.tasks),
-        decision=_decision(said, ds),
+        decision=_decision(said, ds, records.trail),
         written=written,
-        quality=quality_of(spec, ds, records.runs, records.metrics),
+        quality=quality_of(spec, ds, records.runs, records.metrics, records.trail),
         masks=_masks(said["evaluate"], said.get("train", {})) if "evaluate" in said else None,
         drift=_drift(said.get("evaluate", {}), records.drift),
         data=data_of(spec, ds, said.get("train", {}).get("split") or {}, records),
@@ -82,10 +83,10 @@ def gather(
     )
 
 
-def night(runs: Sequence[Run], ds: str) -> Night:
+def night(runs: Sequence[Run], ds: str, trail: Sequence[Row] = ()) -> Night:
     """Return a night's line in the index."""
     said = results(runs, ds)
-    decision = _decision(said, ds)
+    decision = _decision(said, ds, trail)
     return Night(
         ds=ds,
         file=f"{ds}.html",
@@ -98,7 +99,7 @@ def night(runs: Sequence[Run], ds: str) -> Night:
     )
 
 
-def _decision(said: Mapping[str, Row], ds: str) -> Decision:
+def _decision(said: Mapping[str, Row], ds: str, trail: Sequence[Row]) -> Decision:
     gate, evaluated = said.get("gate", {}), said.get("evaluate", {})
     version = _text(first_of(gate, evaluated, said.get("register", {}), key="version"))
     before = gate["previous"] if "previous" in gate else evaluated.get("champion")
@@ -111,7 +112,49 @@ def _decision(said: Mapping[str, Row], ds: str) -> Decision:
     reasons = tuple(gate.get("reasons") or ())
     if outcome == "failed":
         reasons = (f"The audit stopped the samples of {ds}.",)
-    return Decision(outcome=outcome, reasons=reasons, version=version, champion=_text(before))
+    since = [
+        one for one in trail if version in (one.get("to"), one.get("from"), one.get("version"))
+    ]
+    if outcome in _OPEN:
+        outcome = _answered(since, version) or outcome
+    elif since and since[0].get("to") == version:
+        since = since[1:]  # by which the gate itself made it champion
+    return Decision(
+        outcome=outcome,
+        reasons=reasons,
+        version=version,
+        champion=_text(before),
+        since=tuple(_happened(one, version) for one in since),
+    )
+
+
+_OPEN: tuple[Outcome, ...] = ("waiting", "reported", "rejected", "undecided")
+"""Outcomes that a person may still change."""
+
+
+def _answered(since: Sequence[Row], version: str | None) -> Outcome | None:
+    """Return what a person decided about a version that the gate did not promote."""
+    for one in since:
+        if one.get("to") == version:
+            return "promoted"
+        if one["action"] == "reject" and one.get("version") == version:
+            return "rejected"
+    return None
+
+
+def _happened(one: Row, version: str | None) -> str:
+    """Return a change of the champion as a sentence."""
+    at, who = datetime.fromisoformat(one["at"]), one.get("who") or "somebody"
+    why = f" ({one['why']})" if one.get("why") else ""
+    when = f"on {short_day(at.date().isoformat())} {at:%Y at %H:%M} UTC by {who}{why}"
+    if one["action"] == "retire":
+        return f"Version {version} was deleted {when}"
+    if one["action"] == "reject":
+        return f"Version {version} was rejected {when}"
+    if one.get("to") == version:
+        return f"Version {version} was made champion {when}"
+    back = "rolled back to" if one["action"] == "rollback" else "followed by"
+    return f"Version {version} was {back} version {one.get('to')} {when}"
 
 
 def _masks(evaluated: Row, train: Row) -> Masks:

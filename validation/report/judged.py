@@ -28,11 +28,11 @@ _VERDICTS: dict[str, CellVerdict] = {
     "unsure": "unsure",
     "insufficient": "insufficient",
 }
-_CROWNED = ("promoted", "first", "first champion")
-Places = Mapping[tuple[str, str], tuple[float | None, ...]]
 
 
-def quality_of(spec: Spec, ds: str, runs: Sequence[Run], metrics: Sequence[Row]) -> Quality | None:
+def quality_of(
+    spec: Spec, ds: str, runs: Sequence[Run], metrics: Sequence[Row], trail: Sequence[Row] = ()
+) -> Quality | None:
     """Return how the night's models did; None when they were not evaluated.
 
     Args:
@@ -40,6 +40,7 @@ def quality_of(spec: Spec, ds: str, runs: Sequence[Run], metrics: Sequence[Row])
         ds: the night.
         runs: rows of ``runs``, of the night and before.
         metrics: rows of ``metrics``: all of the night, and of challengers before.
+        trail: every change of the champion.
     """
     said = results(runs, ds)
     if "evaluate" not in said:
@@ -48,8 +49,7 @@ def quality_of(spec: Spec, ds: str, runs: Sequence[Run], metrics: Sequence[Row])
     if settled.get("version") != str(evaluated.get("version")):
         settled = {}
     later = {(row["scenario"], row["task"]): row for row in settled.get("cells") or ()}
-    history = _history(spec, ds, metrics)
-    measured = [_cell(row, history, later) for row in evaluated.get("cells") or ()]
+    measured = [_cell(row, later) for row in evaluated.get("cells") or ()]
     absent = [
         Cell(scenario=scenario, task=task, exists=False)
         for scenario in spec.scenarios.names
@@ -69,12 +69,12 @@ def quality_of(spec: Spec, ds: str, runs: Sequence[Run], metrics: Sequence[Row])
         settles=(after + timedelta(days=wait)).isoformat(),
         settled=tuple(settled.get("tasks") or ()),
         curves=_curves(spec, evaluated, metrics, ds),
-        trends=_trends(spec, ds, runs, metrics),
+        trends=_trends(spec, ds, metrics, {str(one["to"]) for one in trail if one.get("to")}),
         numbers=_numbers(spec, ds, metrics),
     )
 
 
-def _cell(row: Row, history: Places, later: Mapping[tuple[str, str], Row]) -> Cell:
+def _cell(row: Row, later: Mapping[tuple[str, str], Row]) -> Cell:
     place = str(row.get("scenario") or ""), str(row.get("task") or "")
     return Cell(
         scenario=place[0],
@@ -91,7 +91,6 @@ def _cell(row: Row, history: Places, later: Mapping[tuple[str, str], Row]) -> Ce
         champion=_scores(row, "champion_"),
         baseline=_scores(row, "baseline_"),
         difference=_estimate(row, "difference", "diff"),
-        history=history.get(place, ()),
         next_day=_next_day(later[place]) if place in later else None,
     )
 
@@ -123,29 +122,10 @@ def _is_final(row: Row) -> bool:
     return row.get("stage") == "final"
 
 
-def _history(spec: Spec, ds: str, metrics: Sequence[Row]) -> Places:
-    """Return cell → the gate's measure of the last challengers, as each was judged at first."""
-    kept = [
-        row
-        for row in metrics
-        if row["role"] == "challenger" and row["metric"] == spec.gate.measure and row["ds"] <= ds
-        if not row.get("slice") and not _is_final(row)
-    ]
-    nights = sorted({row["ds"] for row in kept})[-HISTORY:]
-    values = {(row["scenario"], row["task"], row["ds"]): finite(row["value"]) for row in kept}
-    cells = {(row["scenario"], row["task"]) for row in kept}
-    return {cell: tuple(values.get((*cell, at)) for at in nights) for cell in cells}
-
-
 def _trends(
-    spec: Spec, ds: str, runs: Sequence[Run], metrics: Sequence[Row]
+    spec: Spec, ds: str, metrics: Sequence[Row], crowned: set[str]
 ) -> dict[str, tuple[Point, ...]]:
     """Return task → a point a night: of the next day where that is known, else as judged then."""
-    crowned = {
-        run.ds
-        for run in runs
-        if run.step in ("gate", "promote") and run.result.get("verdict") in _CROWNED
-    }
     found: dict[str, dict[str, Point]] = {task: {} for task in spec.tasks}
     for row in metrics:
         pooled = not row["scenario"] and row["task"] in found and not row.get("slice")
@@ -158,7 +138,7 @@ def _trends(
                 ds=row["ds"],
                 value=_bounded(row),
                 final=_is_final(row),
-                crowned=row["ds"] in crowned,
+                crowned=str(row.get("version")) in crowned,
             )
     return {
         task: tuple(points[at] for at in sorted(points)[-HISTORY:])

@@ -73,7 +73,7 @@ def _predictions(data: ReportData, found: Drift) -> View | None:
                 )
     tick = svg.nice(0.85 * reach)
     ticks = [(v, words.percent(v)) for v in (-tick, 0.0, tick)]
-    return {"rows": rows, "scale": svg.scale(axis, ticks, ("← predicts less", "predicts more →"))}
+    return {"rows": rows, "scale": svg.scale(axis, ticks, ("← less", "more →"))}
 
 
 def _shade(one: Moved) -> Any:

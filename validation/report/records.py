@@ -37,6 +37,9 @@ class Records:
     """Rows of the table ``metrics``: all of the night, and the challengers' of nights before it."""
     drift: Sequence[Row] = ()
     """The night's rows of the table ``drift``."""
+    trail: Sequence[Row] = ()
+    """Every change of the champion, oldest first: ``at``, ``who``, ``action``, ``from``, ``to``,
+    ``version``, ``why``."""
     docs_link: str | None = None
     links: Sequence[Link] = ()
 

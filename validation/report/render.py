@@ -5,7 +5,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from validation.report import views, words
+from validation.report import evidence, moved, views, words
 from validation.report.data import Cell, Night, ReportData
 
 
@@ -18,7 +18,14 @@ def render(data: ReportData) -> str:
             data=data,
             verdict=views.verdict(data),
             quality=views.quality(data),
+            slices=evidence.slices(data),
+            trends=evidence.trends(data),
+            curves=evidence.curves(data),
+            calibration=evidence.calibration(data),
+            numbers=evidence.numbers(data),
             masks=views.masks(data),
+            drift=moved.drift(data),
+            looked_at=moved.rows(data.drift.rows) if data.drift else (),
             days=views.days(data),
             cost=views.cost(data.steps),
         )

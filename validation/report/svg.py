@@ -162,13 +162,13 @@ def bars(values: Sequence[float | None], label: str) -> Markup:
     return picture(label, *shapes, class_="strip")
 
 
-def line(values: Sequence[float | None], label: str, *, reach: float = 0.2) -> Markup:
-    """Draw a value a day around the median; full height is ``reach`` of the median, or more."""
+def line(values: Sequence[float | None], label: str) -> Markup:
+    """Draw a value a day around the median; the full height is ±20 % of it, or more."""
     known = sorted(value for value in values if value is not None)
     if not known:
         return picture(label, class_="strip")
     middle = known[len(known) // 2]
-    half = max([abs(value - middle) for value in known] + [reach * abs(middle), 1e-12])
+    half = max([abs(value - middle) for value in known] + [0.2 * abs(middle), 1e-12])
     step = 100 / len(values)
     points = [
         None if value is None else ((place + 0.5) * step, 50 - 40 * (value - middle) / half)
@@ -186,28 +186,33 @@ def line(values: Sequence[float | None], label: str, *, reach: float = 0.2) -> M
 def trend(axis: Axis, points: Sequence[Point], label: str) -> Markup:
     """Draw a value a night with its interval, the champion's changes as marks on the ground.
 
-    ``axis`` is the vertical scale; hollow points are provisional.
+    ``axis`` is the vertical scale; hollow points are provisional. Drawn in a box that is stretched,
+    with strokes that are not: a point is a line of no length with round ends.
     """
     step = 100 / max(1, len(points))
-    places = [
-        None
-        if point.value.value is None
-        else ((place + 0.5) * step, 100 - axis.at(point.value.value))
-        for place, point in enumerate(points)
+    places = [(round((place + 0.5) * step, 1), point) for place, point in enumerate(points)]
+    known = [
+        (x, 100 - axis.at(point.value.value), point)
+        for x, point in places
+        if point.value.value is not None
     ]
-    shapes = [_line((0, 100), (100, 100), "reference")]
-    shapes += [_line(a, b, "trend") for a, b in pairwise(places) if a and b]
-    for place, point in enumerate(points):
-        x, at = (place + 0.5) * step, places[place]
-        if point.crowned:
-            shapes.append(_line((x, 0), (x, 100), "crowned"))
-        if at is None:
-            continue
-        if point.value.low is not None and point.value.high is not None:
-            ends = 100 - axis.at(point.value.low), 100 - axis.at(point.value.high)
-            shapes.append(_line((x, ends[0]), (x, ends[1]), "error"))
-        shapes.append(_dot(x, at[1], 3.5, "night" if point.final else "night provisional"))
-    return picture(label, *shapes, class_="trends")
+    errors = [
+        f"M{_short(x)} {_short(100 - axis.at(point.value.low))}"
+        f"V{_short(100 - axis.at(point.value.high))}"
+        for x, _, point in known
+        if point.value.low is not None and point.value.high is not None
+    ]
+    shapes = [
+        _path("crowned", [f"M{_short(x)} 0V100" for x, point in places if point.crowned]),
+        _path("error", errors),
+        _path("trend", [_polyline([(x, y) for x, y, _ in known])]),
+        _path("night", [f"M{_short(x)} {_short(y)}h0" for x, y, _ in known]),
+        _path(
+            "hollow", [f"M{_short(x)} {_short(y)}h0" for x, y, point in known if not point.final]
+        ),
+    ]
+    box = {"viewBox": "0 0 100 100", "preserveAspectRatio": "none"}
+    return picture(label, *shapes, class_="trends", **box)
 
 
 def reliability(bins: Sequence[Bin], champion: Sequence[Bin], top: float, label: str) -> Markup:
@@ -219,19 +224,31 @@ def reliability(bins: Sequence[Bin], champion: Sequence[Bin], top: float, label:
     def at(predicted: float, observed: float) -> tuple[float, float]:
         return 100 * min(predicted / top, 1.0), 100 - 100 * min(observed / top, 1.0)
 
+    missed = [one for one in bins if not one.low <= one.predicted <= one.high]
+    right = [one for one in bins if one.low <= one.predicted <= one.high]
     shapes = [
-        element("rect", x="0", y="0", width="100%", height="100%", class_="plane"),
-        _line((0, 100), (100, 0), "reference"),
+        element("path", d="M0 0h100v100h-100z", class_="plane"),
+        _path("reference", ["M0 100 100 0"]),
+        _path("before", [_polyline([at(one.predicted, one.observed) for one in champion])]),
+        _path("trend", [_polyline([at(one.predicted, one.observed) for one in bins])]),
     ]
-    for rows, class_ in ((champion, "before"), (bins, "trend")):
-        places = [at(one.predicted, one.observed) for one in rows]
-        shapes += [_line(a, b, class_) for a, b in pairwise(places)]
-    for one in bins:
-        (x, y), low, high = at(one.predicted, one.observed), at(0, one.low), at(0, one.high)
-        missed = not one.low <= one.predicted <= one.high
-        shapes.append(_line((x, low[1]), (x, high[1]), f"error{' missed' if missed else ''}"))
-        shapes.append(_dot(x, y, 3, f"bin{' missed' if missed else ''}"))
-    return picture(label, *shapes, class_="reliability")
+    for class_, rows in (("", right), (" missed", missed)):
+        ends = [(at(one.predicted, one.low), at(0, one.high)) for one in rows]
+        errors = [f"M{_short(x)} {_short(low)}V{_short(high)}" for (x, low), (_, high) in ends]
+        dots = [at(one.predicted, one.observed) for one in rows]
+        shapes.append(_path(f"error{class_}", errors))
+        shapes.append(_path(f"bin{class_}", [f"M{_short(x)} {_short(y)}h0" for x, y in dots]))
+    return picture(label, *shapes, class_="reliability", viewBox="0 0 100 100")
+
+
+def _path(class_: str, parts: Sequence[str]) -> Markup:
+    """Return one path of many parts; nothing for none."""
+    drawn = "".join(parts)
+    return element("path", d=drawn, class_=class_) if drawn else Markup("")
+
+
+def _polyline(places: Sequence[tuple[float, float]]) -> str:
+    return "M" + " ".join(f"{_short(x)} {_short(y)}" for x, y in places) if len(places) > 1 else ""
 
 
 def uses(days: Sequence[Sequence[Use]], label: str) -> Markup:
@@ -338,7 +355,7 @@ def _plain(value: str | float) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".")
+    return f"{value:.1f}".removesuffix(".0")
 
 
 def _pc(value: float) -> str:

@@ -37,6 +37,7 @@ def verdict(data: ReportData) -> View:
         "headline": words.headline(data.decision),
         "reasons": data.decision.reasons,
         "tally": words.tally([cell for cell in cells if cell.exists]),
+        "glance": _glance(data),
         "grid": [
             (scenario, [by_cell.get((scenario, task)) for task in data.tasks])
             for scenario in data.scenarios
@@ -44,6 +45,33 @@ def verdict(data: ReportData) -> View:
         if any(cell.exists for cell in cells)
         else [],
     }
+
+
+def _glance(data: ReportData) -> list[tuple[str, str, str, str]]:
+    """Return name, section, sentence and colour of what else a reader wants to know at once."""
+    said = []
+    if data.quality and data.quality.cells:
+        stage = words.stage(data.quality, data.tasks)
+        said.append(("Judged", "quality", stage, ""))
+    if data.drift is not None:
+        findings = data.drift.findings
+        stop = any(severity == "stop" for severity, _ in findings)
+        colour = "worse" if stop else "unsure" if findings else ""
+        said.append(("Drift", "drift", words.drift_summary(findings), colour))
+    last = data.data.days[-1] if data.data.days else None
+    if last is not None and last.rows is not None:
+        warned = bool(data.data.findings)
+        said.append(
+            (
+                "Data",
+                "data",
+                words.data_summary(last, data.data.findings),
+                "unsure" if warned else "",
+            )
+        )
+    if data.steps:
+        said.append(("Cost", "cost", words.duration(sum(step.seconds for step in data.steps)), ""))
+    return said
 
 
 def quality(data: ReportData) -> View | None:
@@ -64,7 +92,7 @@ def quality(data: ReportData) -> View | None:
         "confidence": f"{100 * found.confidence:g}%",
         "digits": digits,
         "scale": _scale(axis, found, compared),
-        "history": any(len(cell.history) > 1 for cell in found.cells),
+        "settled": bool(found.settled),
         "baseline": any(cell.baseline.auc.value is not None for cell in found.cells),
         "groups": [_group(data, found, task, axis, compared, digits) for task in data.tasks],
         "overall": [
@@ -102,20 +130,21 @@ def _row(cell: Cell, axis: Axis, found: Quality, compared: bool, digits: int) ->
         said, ends = f"AUC {words.number(estimate.value, 3)}", words.interval(estimate, 3)
     verdict = cell.verdict if compared or cell.verdict == "insufficient" else "none"
     label = f"{words.place(cell)}: {said}" + (f", interval {ends}" if ends else "")
-    trend = [value for value in cell.history if value is not None]
+    after = cell.next_day
+    later = None if after is None else after.difference if compared else after.auc
     return {
         "cell": cell,
         "verdict": verdict,
         "measured": cell.challenger != Scores(),
-        "plot": svg.forest(axis, estimate, verdict, beside, label),
+        "plot": svg.forest(axis, estimate, verdict, beside, label, later.value if later else None),
+        "later": {
+            "value": words.number(later.value, digits if compared else 3, sign=compared),
+            "interval": words.interval(later, digits if compared else 3, sign=compared),
+            "verdict": after.verdict,
+        }
+        if after is not None and later is not None and later.value is not None
+        else None,
         "interval": ends,
-        "trend": svg.line(
-            cell.history,
-            f"{words.MEASURES[found.measure]} of the last {len(cell.history)} nights",
-            reach=0.02,
-        )
-        if len(trend) > 1
-        else "",
     }
 
 
@@ -217,11 +246,9 @@ def _mask_label(scenario: str, task: str, found: Masks) -> str:
 def days(data: ReportData) -> View:
     """Return the strips of the data section: one column a day, one row a quantity."""
     found = data.data.days
-    earlier = found[:-1]
     return {
         "days": found,
         "strips": _strips(data, data.data) if found else [],
-        "rules": _rules(found, earlier),
         "lowest": min(
             (look.validation_loss for look in data.looks if look.validation_loss is not None),
             default=None,
@@ -242,7 +269,11 @@ def _strips(data: ReportData, found: Data) -> list[View]:
         for task in data.tasks
         if any(day.labels.get(task) is not None for day in listed)
     ]
-    rejected = [sum(day.quarantined.values()) if day.rows is not None else None for day in listed]
+    rules = sorted({rule for day in listed for rule in day.quarantined})
+    rejected = {
+        rule: [day.quarantined.get(rule, 0) if day.rows is not None else None for day in listed]
+        for rule in rules
+    }
     groups: list[View] = [
         {"name": "Use", "rows": [_use_strip(listed)]},
         {
@@ -255,7 +286,12 @@ def _strips(data: ReportData, found: Data) -> list[View]:
         {"name": "Positive rate", "rows": rates},
         {
             "name": "Rejected",
-            "rows": [_strip("rows in quarantine", svg.bars, rejected, listed, words.count)],
+            "rows": [
+                _strip(rule, svg.bars, values, listed, words.count)
+                for rule, values in sorted(
+                    rejected.items(), key=lambda one: -sum(n or 0 for n in one[1])
+                )
+            ],
         },
     ]
     return [group for group in groups if group["rows"]]
@@ -279,24 +315,6 @@ def _strip(name: str, draw: Any, values: Sequence[Any], listed: Sequence[Day], w
         "change": words.change(value, usual),
         "where": where,
     }
-
-
-def _rules(found: Sequence[Day], earlier: Sequence[Day]) -> list[View]:
-    """Return tonight's rejected rows by rule beside the usual number, the most frequent first."""
-    if not found:
-        return []
-    names = sorted({rule for day in found for rule in day.quarantined})
-    rows = []
-    for rule in names:
-        before = [day.quarantined.get(rule, 0) for day in earlier if day.rows is not None]
-        rows.append(
-            {
-                "rule": rule,
-                "now": found[-1].quarantined.get(rule, 0),
-                "usual": round(median(before)) if before else None,
-            }
-        )
-    return sorted(rows, key=lambda row: -row["now"])
 
 
 def _plan(found: Sequence[Day]) -> list[str]:

@@ -1,6 +1,7 @@
 """Numbers and verdicts in words: few digits, real minus signs, no jargon."""
 
 import math
+from collections.abc import Sequence
 from datetime import date
 
 from validation.intervals import Estimate
@@ -8,11 +9,14 @@ from validation.report.data import (
     Cell,
     CellMask,
     CellVerdict,
+    Day,
     Decision,
+    Finding,
     Flow,
     Measure,
     Numbers,
     Outcome,
+    Quality,
     ReportData,
 )
 
@@ -108,6 +112,17 @@ def change(now: float | None, usual: float | None) -> str:
         return ""
     percent = round((now / usual - 1) * 100)
     return f"{'+' if percent > 0 else '−' if percent < 0 else '±'}{abs(percent)}%"
+
+
+def plain(value: float | None) -> str:
+    """Return a number of any kind: whole ones with separators, others with three digits.
+
+    >>> plain(18784.0), plain(0.12345), plain(None)
+    ('18,784', '0.123', '–')
+    """
+    if value is None:
+        return NOTHING
+    return count(int(value)) if value == int(value) and abs(value) > 1 else number(value, 3)
 
 
 def percent(value: float | None) -> str:
@@ -276,3 +291,30 @@ def mask_words(mask: CellMask) -> str:
         return f"keeps {sum(flow.keep_rate >= 0.5 for flow in mask.flows)} of {len(mask.flows)}"
     largest = max(moved)
     return f"moved by {share(largest)}" if largest >= 0.005 else "same flows"
+
+
+def stage(quality: Quality, tasks: Sequence[str]) -> str:
+    """Return whether the numbers are of the day that the model was made for."""
+    if not quality.settled:
+        return f"provisionally; {short_day(quality.next_day)} follows" if quality.next_day else ""
+    whole = len(quality.settled) == len(tasks)
+    return f"on {short_day(quality.next_day)}, the day after" + ("" if whole else ", in part")
+
+
+def drift_summary(findings: Sequence[tuple[str, str]]) -> str:
+    """Return how much moved, in a few words."""
+    if not findings:
+        return "nothing moved beyond its limit"
+    stops = sum(severity == "stop" for severity, _ in findings)
+    n = len(findings)
+    said = f"{n} number{'s' if n > 1 else ''} moved beyond {'their' if n > 1 else 'its'} limit"
+    return f"{said}, {stops} of them too far" if stops else said
+
+
+def data_summary(day: Day, findings: Sequence[Finding] | None) -> str:
+    """Return a day's samples and what the audit said, in a few words."""
+    said = f"{count(day.rows)} samples, {count(sum(day.quarantined.values()))} rejected"
+    if findings is None:
+        return said
+    n = len(findings)
+    return f"{said}, {f'{n} audit finding' + ('s' if n > 1 else '') if n else 'every check passed'}"

@@ -13,7 +13,7 @@ from features.errors import UserError
 from features.lake import Lake
 from features.spec import Spec, load_spec
 from jobs.home import Home, open_home
-from jobs.report import report
+from jobs.report import publishable, report
 from jobs.runs import record
 
 FIRST, SECOND = date(2026, 1, 13), date(2026, 1, 14)
@@ -121,11 +121,52 @@ def test_a_days_volumes_and_rates_are_those_of_its_published_partition(
 def test_trends_come_from_the_metrics_of_the_nights_before(
     spec: Spec, lake: Lake, home: Home
 ) -> None:
-    cell = {"scenario": "feed", "task": "click"}
+    cell = {"scenario": "", "task": "click"}
     for day, value in ((FIRST, 0.40), (SECOND, 0.36)):
         ds = day.isoformat()
         row = {**cell, "ds": ds, "role": "challenger", "metric": "logloss", "value": value}
         lake.replace("metrics", {"ds": ds}, pa.Table.from_pylist([row]))
     record(lake, SECOND, "evaluate", 1.0, {"version": "2", "cells": [{**cell, "logloss": 0.36}]})
     said = report(spec=spec, lake=lake, home=home, day=SECOND)
-    assert "log loss of the last 2 nights" in said["report"].read_text()
+    assert "log loss of click over 2 nights" in said["report"].read_text()
+
+
+def test_pages_of_the_nights_that_this_one_settled_are_written_anew(
+    spec: Spec, lake: Lake, home: Home
+) -> None:
+    cells = [{"scenario": "", "task": "click", "logloss": 0.4, "auc": 0.7}]
+    record(lake, FIRST, "evaluate", 1.0, {"version": "1", "cells": cells})
+    first = report(spec=spec, lake=lake, home=home, day=FIRST)["report"]
+    assert "Provisional" in first.read_text()
+    record(lake, FIRST, "settle", 1.0, {"version": "1", "tasks": ["click"], "cells": cells})
+    settled = [{"ds": str(FIRST), "version": "1", "tasks": ["click"]}]
+    record(lake, SECOND, "evaluate", 1.0, {"version": "2", "cells": cells, "settled": settled})
+    said = report(spec=spec, lake=lake, home=home, day=SECOND)
+    assert said["pages"] == [str(FIRST), str(SECOND)]
+    assert "Judged again on 14 Jan" in first.read_text()
+
+
+def test_the_page_lies_in_the_lake_too_and_publishable_names_what_to_upload(
+    spec: Spec, lake: Lake, home: Home
+) -> None:
+    record(lake, SECOND, "gate", 1.0, _gate("rejected"))
+    said = report(spec=spec, lake=lake, home=home, day=SECOND)
+    (kept,) = said["published"]
+    assert Path(kept).read_bytes() == said["report"].read_bytes()
+    names = [name for name, _ in publishable(home, spec, SECOND)]
+    assert names == ["2026-01-14.html", "index.html", "latest.html"]
+    assert publishable(home, spec) == publishable(home, spec, SECOND)
+
+
+def test_the_page_links_to_its_runs_also_when_it_is_written_again_from_elsewhere(
+    spec: Spec, lake: Lake, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record(lake, SECOND, "register", 1.0, {"version": "2", "run_id": "abc"})
+    monkeypatch.setenv("AUTOIFS_RUN_ID", "manual__7")
+    monkeypatch.setenv("AUTOIFS_MLFLOW_URL", "https://mlflow.example.org/")
+    said = report(spec=spec, lake=lake, home=home, day=SECOND)
+    record(lake, SECOND, "report", 1.0, said)
+    monkeypatch.delenv("AUTOIFS_RUN_ID")
+    page = report(spec=spec, lake=lake, home=home, day=SECOND)["report"].read_text()
+    assert "http://127.0.0.1:8080/dags/bazaar_training/runs/manual__7" in page
+    assert "https://mlflow.example.org/#/runs/abc" in page

@@ -229,22 +229,140 @@ def test_the_training_is_told_look_by_look(spec: Spec) -> None:
     assert [(look.stage, look.step, look.validation_loss) for look in looks] == [("train", 3, 0.25)]
 
 
-def test_trends_hold_the_challengers_of_the_last_nights_only(spec: Spec) -> None:
-    def row(ds: str, value: float, **other: str) -> dict[str, Any]:
-        named = {"scenario": "feed", "task": "click", "role": "challenger", "metric": "logloss"}
-        return {**named, **other, "ds": ds, "value": value}
+def _row(ds: str, value: float, **other: Any) -> dict[str, Any]:
+    named = {"scenario": "", "task": "click", "role": "challenger", "metric": "logloss"}
+    return {**named, "stage": "provisional", "version": "8", **other, "ds": ds, "value": value}
 
+
+def test_trends_hold_the_challengers_of_the_last_nights_as_the_next_day_judged_them(
+    spec: Spec,
+) -> None:
     metrics = [
-        row("2026-01-13", 0.4),
-        row(NIGHT, 0.36),
-        row(NIGHT, 0.9, role="champion"),
-        row(NIGHT, 0.7, metric="auc"),
-        row(NIGHT, 0.9) | {"slice": "new_users"},
-        row("2026-01-15", 0.1),
+        _row("2026-01-13", 0.4, version="7"),
+        _row("2026-01-13", 0.42, version="7", stage="final"),
+        _row(NIGHT, 0.36),
+        _row(NIGHT, 0.9, role="champion"),
+        _row(NIGHT, 0.7, metric="auc"),
+        _row(NIGHT, 0.9) | {"slice": "new_users"},
+        _row(NIGHT, 0.8) | {"scenario": "feed"},
+        _row("2026-01-15", 0.1),
+    ]
+    trail = [{**PROMOTED, "from": "6", "to": "7"}]
+    quality = _gather(spec, _full(), metrics=metrics, trail=trail).quality
+    assert quality is not None
+    points = quality.trends["click"]
+    assert [(one.value.value, one.final, one.crowned) for one in points] == [
+        (0.42, True, True),
+        (0.36, False, False),
+    ]
+
+
+PROMOTED = {
+    "number": 3,
+    "at": "2026-01-16T08:12:00+00:00",
+    "who": "ada@desk",
+    "action": "promote",
+    "from": "7",
+    "to": "8",
+    "why": "looks right",
+    "state": "done",
+}
+
+
+@pytest.mark.parametrize("verdict", ["waiting", "reported", "rejected"])
+def test_a_night_that_waited_is_promoted_once_a_person_agreed(spec: Spec, verdict: str) -> None:
+    runs = [_run("evaluate", EVALUATED), _run("gate", {**GATE, "verdict": verdict})]
+    before, after = (_gather(spec, runs, trail=trail).decision for trail in ([], [PROMOTED]))
+    assert before.outcome == verdict
+    assert after.outcome == "promoted"
+    assert after.since == (
+        "Version 8 was made champion on 16 Jan 2026 at 08:12 UTC by ada@desk (looks right)",
+    )
+    assert "waits for a person" not in render(_gather(spec, runs, trail=[PROMOTED]))
+
+
+def test_what_the_gate_itself_did_is_not_told_twice_and_a_rollback_is(spec: Spec) -> None:
+    runs = [_run("evaluate", EVALUATED), _run("gate", GATE)]
+    back = {**PROMOTED, "action": "rollback", "from": "8", "to": "7", "why": ""}
+    decision = _gather(spec, runs, trail=[{**PROMOTED, "who": "airflow x"}, back]).decision
+    assert decision.outcome == "promoted"
+    assert decision.since == (
+        "Version 8 was rolled back to version 7 on 16 Jan 2026 at 08:12 UTC by ada@desk",
+    )
+
+
+def test_a_rejected_approval_is_a_rejection(spec: Spec) -> None:
+    runs = [_run("evaluate", EVALUATED), _run("gate", {**GATE, "verdict": "waiting"})]
+    said = {**PROMOTED, "action": "reject", "from": None, "to": None, "version": "8", "why": "no"}
+    assert _gather(spec, runs, trail=[said]).decision.outcome == "rejected"
+
+
+SETTLED = {
+    "version": "8",
+    "judged_on": "2026-01-15",
+    "tasks": ["click"],
+    "complete": False,
+    "cells": [
+        {**EVALUATED["cells"][0], "difference": 0.002, "diff_low": -0.01, "diff_high": 0.014}
+        | {"verdict": "unsure", "n": 500}
+    ],
+}
+
+
+def test_the_next_days_numbers_stand_beside_the_provisional_ones(spec: Spec) -> None:
+    quality = _gather(spec, [*_full(), _run("settle", SETTLED)]).quality
+    assert quality is not None
+    cell = quality.cells[0]
+    assert cell.difference.value == -0.01
+    assert cell.next_day is not None
+    assert (cell.next_day.difference.value, cell.next_day.verdict) == (0.002, "unsure")
+    assert (quality.settled, quality.next_day) == (("click",), "2026-01-15")
+    assert quality.settles == "2026-01-18", "purchases take three days"
+
+
+def test_what_was_settled_of_another_version_is_not_shown(spec: Spec) -> None:
+    quality = _gather(spec, [*_full(), _run("settle", {**SETTLED, "version": "6"})]).quality
+    assert quality is not None
+    assert (quality.settled, quality.cells[0].next_day) == ((), None)
+
+
+def test_a_page_says_whether_its_numbers_are_provisional(spec: Spec) -> None:
+    assert "<b>Provisional.</b>" in render(_gather(spec, _full()))
+    page = render(_gather(spec, [*_full(), _run("settle", SETTLED)]))
+    assert "<b>Judged again on 15 Jan</b>" in page
+    assert "<b>Provisional.</b>" not in page
+
+
+def test_all_measures_of_the_night_are_gathered_with_their_change(spec: Spec) -> None:
+    metrics = [
+        _row(NIGHT, 0.36, low=0.35, high=0.37, diff=-0.01, diff_low=-0.02, diff_high=0.0, note=""),
+        _row(NIGHT, 0.37, role="champion"),
+        _row(NIGHT, 0.41, metric="gauc_dropped"),
+        _row(NIGHT, 0.5, stage="final"),
     ]
     quality = _gather(spec, _full(), metrics=metrics).quality
     assert quality is not None
-    assert quality.cells[0].history == (0.4, 0.36)
+    (one,) = quality.numbers
+    assert one.models["challenger"]["logloss"].low == 0.35
+    assert one.models["champion"]["logloss"].value == 0.37
+    assert one.changes["logloss"].high == 0.0
+    assert "41.0% left out" in render(_gather(spec, _full(), metrics=metrics))
+
+
+def test_drift_is_unknown_until_somebody_looked_and_told_in_its_sentences(spec: Spec) -> None:
+    assert _gather(spec, _full()).drift is None
+    told = {"findings": [{"severity": "stop", "text": "tag in feed: 'cats' 1% before, 9% now"}]}
+    row = {
+        "kind": "input", "measure": "psi", "scenario": "feed", "task": "", "subject": "tag",
+        "value": 0.4, "usual": None, "moved": 0.4, "low": None, "high": None,
+        "limit": 0.1, "stop": 0.3, "severity": "stop", "text": "tag in feed: …",
+    }  # fmt: skip
+    runs = [
+        _run("evaluate", {**EVALUATED, "drift": {**told, "probe": {"drawn": NIGHT, "rows": 9}}})
+    ]
+    page = render(_gather(spec, runs, drift=[row]))
+    assert "'cats' 1% before" in page.replace("&#39;", "'")
+    assert "1 number moved beyond its limit, 1 of them too far" in page
 
 
 def test_masks_and_their_agreement_are_gathered(spec: Spec) -> None:

@@ -64,7 +64,9 @@ def test_a_page_asks_for_nothing_from_outside(night: object) -> None:
     assert "<script" not in page
     assert "url(" not in page
     assert "@import" not in page
-    assert not [a for a in Outline(page).addresses if "//" in a]
+    # People may go elsewhere by the links; the page itself fetches nothing.
+    elsewhere = [link.address for link in night().links]  # type: ignore[operator]
+    assert sorted(a for a in Outline(page).addresses if "//" in a) == sorted(elsewhere)
 
 
 def test_the_same_night_gives_the_same_bytes() -> None:
