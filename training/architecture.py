@@ -1,14 +1,17 @@
 """What a network is built from: sizes and forms alone, so that an artifact can be built again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from features.spec.layout import Layout
+from features.spec.layout import Column, Layout
 from features.spec.model import Spec
 from features.spec.policy import ModelName
+from features.spec.search import Form
 
 Kind = ModelName
+GateKind = Literal["strength", "table", "instance", "context"]
+"""``strength`` is a coefficient a cell and flow, ``table`` a removal gate; the others are nets."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,10 +30,15 @@ class Architecture:
     numbers: int
     trunk: tuple[int, ...]
     scenario: tuple[int, ...]
-    rank: int
+    task: tuple[int, ...] = ()
+    """Widths of the task units' hidden layers; the last is one wide for each task."""
+    rank: tuple[int, ...]
+    """Of each scenario layer's own part, then of each hidden task layer's."""
     dropout: float
-    form: Literal["additive", "official"] = "additive"
-    gates: Literal["table", "instance"] = "table"
+    form: Form = "additive"
+    gates: GateKind = "strength"
+    context: tuple[int, ...] = ()
+    """Which of the embeddings, and after them of the numbers, context gates read."""
     ids: tuple[int, ...] = ()
     """Which of the embeddings are of columns the spec calls ids."""
     histories: tuple[int, ...] = ()
@@ -93,11 +101,18 @@ def architecture_of(
         numbers=len(layout.of("number")),
         trunk=network.trunk,
         scenario=network.scenario,
-        rank=network.rank,
+        task=network.task,
+        rank=network.ranks,
         dropout=network.dropout,
         form=search.form,
-        gates=search.gates,
+        gates="strength" if search.priced else search.gates,
+        context=_context(search.context, (*embedded, *layout.of("number"))),
         ids=tuple(place[column.name] for column in embedded if column.source in ids),
         histories=tuple(place[column.name] for column in histories),
         listed=tuple(place[one.borrows] if one.borrows else -1 for one in histories),
     )
+
+
+def _context(names: Sequence[str], columns: Sequence[Column]) -> tuple[int, ...]:
+    """Return which of ``columns`` the spec calls by ``names``."""
+    return tuple(place for place, column in enumerate(columns) if column.source in names)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.architecture import Architecture
-from training.blocks import ScenarioLayer, TaskHeads, trunk
+from training.blocks import ScenarioLayer, TaskHeads, TaskLayer, trunk
 from training.embeddings import Embeddings
 from training.gates import Coefficients, Removal, TableRemoval, gates_of
 from training.model import Model
@@ -14,7 +14,7 @@ from training.prepare import Inputs
 
 
 class AutoIFS(Model):
-    """A trunk, scenario layers, task heads, and gates between the last two.
+    """A trunk, scenario layers, task layers and heads, and gates between scenarios and tasks.
 
     Forms (arXiv 2512.13396, generalised to K × M):
 
@@ -38,18 +38,38 @@ class AutoIFS(Model):
                 before,
                 after,
                 a.scenarios,
-                a.rank,
+                rank,
                 spread=1.0 if a.form == "additive" and place == last else 0.0,
             )
-            for place, (before, after) in enumerate(zip(widths, a.scenario, strict=False))
+            for place, (before, after, rank) in enumerate(
+                zip(widths, a.scenario, a.rank, strict=False)
+            )
         )
-        self.heads = TaskHeads(widths[-1], a.tasks)
+        below = (widths[-1], *a.task)
+        self.task_layers = nn.ModuleList(
+            TaskLayer(before, after, a.tasks, rank, spread=1.0 if a.form == "additive" else 0.0)
+            for before, after, rank in zip(below, a.task, a.rank[len(a.scenario) :], strict=False)
+        )
+        self.heads = TaskHeads(below[-1], a.tasks)
         if a.form == "additive":
             self.cell_bias = nn.Parameter(torch.zeros(a.scenarios, a.tasks))
         else:
             self.shared_bias = nn.Parameter(torch.zeros(1))
             self.task_bias = nn.Parameter(torch.zeros(a.tasks))
-        self.gates = gates_of(a)
+        self.gates = gates_of(a, self._context())
+
+    def _context(self) -> list[int]:
+        """Return the columns of the network's input that context gates read."""
+        a = self.architecture
+        found: list[int] = []
+        for place in a.context:
+            number = place - len(a.sizes)
+            if number < 0:
+                columns = self.embeddings.place(place)
+                found += range(columns.start, columns.stop)
+            else:
+                found.append(sum(a.dims) + number)
+        return found
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logits, [n, M]."""
@@ -61,10 +81,10 @@ class AutoIFS(Model):
         shared, specific = self._scenario_parts(self.trunk(x), inputs.scenario)
         keep = self.gates(x, inputs.scenario)
         if self.architecture.form == "additive":
-            flows = self._additive_flows(shared, specific)
+            flows = self._flows(torch.relu(shared), torch.relu(specific))
             return (keep * flows).sum(2) + self.cell_bias[inputs.scenario], flows, keep
-        flows = self._official_flows(shared, specific)
-        fused = sum(self._said(torch.relu(shared + specific)))
+        flows = self._flows(shared, specific)
+        fused = self._fused(torch.relu(shared + specific))
         return fused - ((1 - keep) * flows).sum(2), flows, keep
 
     def _scenario_parts(self, h: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,20 +96,39 @@ class AutoIFS(Model):
             h = torch.relu(shared + specific)
         return cast(tuple[Tensor, Tensor], last(h, chosen))
 
-    def _additive_flows(self, shared: Tensor, specific: Tensor) -> Tensor:
-        both_s, own_s = self.heads(torch.relu(shared))
-        both_k, own_k = self.heads(torch.relu(specific))
-        return _in_order(both_s, own_k, own_s, both_k)
+    def _flows(self, shared: Tensor, specific: Tensor) -> Tensor:
+        """Return what both task units say of both scenario parts, [n, M, 4]."""
+        both_s, own_s = self._units(shared)
+        both_k, own_k = self._units(specific)
+        wide = own_s.shape
+        return torch.stack([both_s.expand(wide), own_k, own_s, both_k.expand(wide)], dim=2)
 
-    def _official_flows(self, shared: Tensor, specific: Tensor) -> Tensor:
-        both_s, own_s = self._said(shared)
-        both_k, own_k = self._said(specific)
-        return _in_order(both_s, own_k, own_s, both_k)
+    def _units(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the shared unit [n, 1] and the tasks' own units [n, M] say of [n, H].
 
-    def _said(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the shared and the tasks' own unit say of ``values``, biases in."""
-        both, own = self.heads(values)
+        Each goes its own way through the hidden layers.
+        """
+        if not self.task_layers:
+            both, own = self.heads(values)
+        else:
+            common, each = values, values[:, None]
+            for layer in cast(list[TaskLayer], self.task_layers):
+                common, each = torch.relu(layer.shared(common)), torch.relu(layer.own(each))
+            both, own = common @ self.heads.shared[:, None], self.heads.own(each)
+        if self.architecture.form == "additive":
+            return both, own
         return both + self.shared_bias, own + self.task_bias
+
+    def _fused(self, values: Tensor) -> Tensor:
+        """Return the sum of both units [n, M] where they join in every hidden layer."""
+        if not self.task_layers:
+            both, own = self._units(values)
+            return both + own
+        each = values[:, None]
+        for layer in cast(list[TaskLayer], self.task_layers):
+            each = torch.relu(layer.shared(each) + layer.own(each))
+        said = each @ self.heads.shared + self.heads.own(each)
+        return said + self.shared_bias + self.task_bias
 
     @property
     def coefficients(self) -> Coefficients | None:
@@ -118,9 +157,3 @@ class AutoIFS(Model):
         """Let the gates be trained."""
         self.gates.hard = False
         self.gates.requires_grad_(True)
-
-
-def _in_order(shared_shared: Tensor, own_k: Tensor, own_s: Tensor, both_k: Tensor) -> Tensor:
-    """Return [n, M, 4] in the order of ``features.spec.FLOWS``."""
-    wide = own_k.shape
-    return torch.stack([shared_shared.expand(wide), own_k, own_s, both_k.expand(wide)], dim=2)

@@ -78,6 +78,36 @@ class ScenarioLayer(nn.Module):
         return both[:, : self.out] + self.shared.bias, specific
 
 
+class TaskLayer(nn.Module):
+    """A hidden layer of the task units: a part for all tasks and a low-rank part for each.
+
+    Unlike in a scenario layer every row has all tasks, and what is shared and what is a task's own
+    go separate ways from the first layer to the last.
+    """
+
+    def __init__(self, width: int, out: int, tasks: int, rank: int, *, spread: float = 0.0) -> None:
+        """Build the layer.
+
+        Args:
+            width: of the input.
+            out: width of both outputs.
+            tasks: M.
+            rank: of a task's own part.
+            spread: scale of the own part at the start, in units of the shared part's.
+        """
+        super().__init__()
+        self.shared = nn.Linear(width, out)
+        self.down = nn.Parameter(torch.randn(tasks, width, rank) / width**0.5)
+        self.up = nn.Parameter(torch.randn(tasks, rank, out) * (spread / (3 * rank) ** 0.5))
+        self.bias = nn.Parameter(torch.zeros(tasks, out))
+
+    def own(self, values: Tensor) -> Tensor:
+        """Return each task's own part [n, M, out] of [n, M, width], or of [n, 1, width]."""
+        wide = values.expand(-1, len(self.down), -1)
+        low = torch.einsum("nmi,mir->nmr", wide, self.down)
+        return torch.einsum("nmr,mro->nmo", low, self.up) + self.bias
+
+
 class TaskHeads(nn.Module):
     """One vector for all tasks and one for each: full vectors, since a head is one wide."""
 
@@ -91,3 +121,7 @@ class TaskHeads(nn.Module):
         """Return what the shared vector [n, 1] and the tasks' own vectors [n, M] say of [n, H]."""
         said = functional.linear(values, torch.cat([self.shared[None], self.specific]))
         return said[:, :1], said[:, 1:]
+
+    def own(self, values: Tensor) -> Tensor:
+        """Return what each task's own vector says of its own values [n, M, H], or [n, 1, H]."""
+        return (values * self.specific).sum(2)

@@ -1,5 +1,6 @@
 """Which share of each flow is kept: a coefficient a cell and flow, or a small net's word a row."""
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -83,18 +84,29 @@ class TableRemoval(Removal):
         return self.table[scenario]
 
 
-class InstanceRemoval(Removal):
-    """Removal logits from a small net over the network's input, through which no gradient flows.
+class NetRemoval(Removal):
+    """Removal logits from a small net over the scenario and (part of) the network's input.
 
-    The paper's gates read a second embedding table; these read the model's own, detached.
+    No gradient flows through what it reads: the paper's gates have a trunk and, in retraining, an
+    embedding table of their own, as large as the network's; these read the model's, detached.
     """
 
-    def __init__(self, width: int, scenarios: int, tasks: int) -> None:
-        """Build a net that reads ``width`` inputs and the scenario."""
+    def __init__(
+        self, width: int, scenarios: int, tasks: int, columns: Sequence[int] | None
+    ) -> None:
+        """Build a net.
+
+        Args:
+            width: of the network's input.
+            scenarios: K.
+            tasks: M.
+            columns: of the input that it reads; None: all of them.
+        """
         super().__init__()
         self.tasks, self.scenarios = tasks, scenarios
+        self.columns = columns
         self.net = nn.Sequential(
-            nn.Linear(width + scenarios, GATE_WIDTH),
+            nn.Linear((width if columns is None else len(columns)) + scenarios, GATE_WIDTH),
             nn.ReLU(),
             nn.Linear(GATE_WIDTH, tasks * len(FLOWS)),
         )
@@ -104,14 +116,15 @@ class InstanceRemoval(Removal):
     def logits(self, x: Tensor, scenario: Tensor) -> Tensor:
         """Return the net's logits, [n, M, 4]."""
         chosen = nn.functional.one_hot(scenario, self.scenarios).to(x.dtype)
-        said: Tensor = self.net(torch.cat([x.detach(), chosen], dim=1))
+        seen = x.detach() if self.columns is None else x.detach()[:, list(self.columns)]
+        said: Tensor = self.net(torch.cat([seen, chosen], dim=1))
         return said.view(len(x), self.tasks, len(FLOWS))
 
 
-def gates_of(a: Architecture) -> Coefficients | Removal:
-    """Return the gates that ``a`` asks for."""
-    if a.gates == "instance":
-        return InstanceRemoval(a.width, a.scenarios, a.tasks)
-    if a.form == "official":
+def gates_of(a: Architecture, context: Sequence[int]) -> Coefficients | Removal:
+    """Return the gates that ``a`` asks for; context gates read those columns of the input."""
+    if a.gates == "strength":
+        return Coefficients(a.scenarios, a.tasks)
+    if a.gates == "table":
         return TableRemoval(a.scenarios, a.tasks)
-    return Coefficients(a.scenarios, a.tasks)
+    return NetRemoval(a.width, a.scenarios, a.tasks, context if a.gates == "context" else None)

@@ -55,8 +55,8 @@ def decide(
     if not earlier:
         return _search(night, None, "first night")
     version, tags = max(earlier, key=lambda one: (one[1]["ds"], int(one[0])))
-    if spec.training.search.gates == "instance":
-        return _search(night, version, "instance gates can't be frozen without their embeddings")
+    if spec.training.search.gates != "table":
+        return _search(night, version, "nets of gates can't be frozen without their embeddings")
     if tags.get(SEARCH_KEY) != search_key(spec, layout):
         return _search(night, version, "scenarios, tasks, network or search settings changed")
     last = tags.get(SEARCHED_ON)

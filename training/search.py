@@ -1,7 +1,7 @@
 """AutoIFS's stages: warm up, search the flows, prune, anneal, choose, rewind, retrain.
 
-Additive table gates are searched with boxed coefficients under a price; the others with sigmoid
-gates whose temperature rises until they are hard (the official recipe).
+A table of strengths is searched under a price and boxed into [0, 1]; removal gates are sigmoids
+whose temperature rises until they are hard (the official recipe).
 """
 
 import math
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from features.spec.layout import FLOWS
-from features.spec.policy import Search
+from features.spec.search import Search
 from training.autoifs import AutoIFS
 from training.gates import Coefficients
 from training.history import Checked
@@ -190,7 +190,8 @@ def _boxed(trainer: Trainer, search: Search, warm: State, record: Record) -> Non
         tried.append((validation, shrink, _coefficients(model).strength.detach().clone()))
     best = min(tried, key=lambda one: one[0])
     with torch.no_grad():
-        _coefficients(model).strength.copy_(best[2])
+        kept = best[2].ceil() if search.recipe == "masks" else best[2]
+        _coefficients(model).strength.copy_(kept)
     record.say(
         "choose",
         shrink=best[1],

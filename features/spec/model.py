@@ -418,6 +418,10 @@ def _dangling(spec: Spec) -> list[str]:
             if task_name not in spec.tasks:
                 found.append(_unknown(f"features.rates.{position}.of", task_name, spec.tasks))
     found += _wrong_sequences(spec)
+    known = _features(spec)
+    for column in spec.training.search.context:
+        if column not in known:
+            found.append(_unknown("training.search.context", column, known))
     log = spec.sources.get(spec.impression.source)
     nested = log is not None and log.kind != "csv"
     for column in _columns(spec):
@@ -443,8 +447,12 @@ def _unknown(path: str, name: str, known: Iterable[str]) -> str:
     return f"{path}: '{name}' is not declared; known: {', '.join(known)}"
 
 
-def _columns(spec: Spec) -> list[str]:
+def _features(spec: Spec) -> list[str]:
+    """Return the columns that are categories or numbers themselves."""
     features = spec.features
-    categories = [item.column for item in features.embedded]
-    numbers = [item.column for item in features.numbers]
-    return [*categories, *numbers, *(column for entity in spec.entities for column in entity)]
+    embedded = [item.column for item in features.embedded]
+    return [*embedded, *(item.column for item in features.numbers)]
+
+
+def _columns(spec: Spec) -> list[str]:
+    return [*_features(spec), *(column for entity in spec.entities for column in entity)]

@@ -1,12 +1,13 @@
 """What a spec decides about checking, training and promoting: audit, training, gate, alerts."""
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from features.conditions import ConditionError, parse
 from features.spec.base import Duration, Name, Section
+from features.spec.search import Search
 
 AuditCheck = Literal[
     "schema",
@@ -49,25 +50,29 @@ class Network(Section):
     """Widths of the layers shared by all scenarios and tasks."""
     scenario: tuple[Width, ...] = Field(default=(64,), min_length=1)
     """Widths of the scenario layers (shared part plus a low-rank specific part)."""
-    rank: int = Field(default=4, ge=1)
-    """Rank of a scenario's own part."""
+    task: tuple[Width, ...] = ()
+    """Widths of AutoIFS's hidden task layers, which are made like the scenario layers; the last
+    layer of a task is one wide and always there."""
+    rank: Width | Annotated[tuple[Width, ...], Field(min_length=1)] = 4
+    """Rank of the own parts: one for all, or one for each scenario layer, then each task layer."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _a_rank_each(self) -> Self:
+        layers = len(self.scenario) + len(self.task)
+        if not isinstance(self.rank, int) and len(self.rank) != layers:
+            raise ValueError(
+                f"rank: {len(self.rank)} ranks for {layers} layers; give one number, or one for "
+                "each scenario layer and each task layer"
+            )
+        return self
 
-class Search(Section):
-    """How AutoIFS chooses its flows."""
-
-    form: Literal["additive", "official"] = "additive"
-    gates: Literal["table", "instance"] = "table"
-    every: int = Field(default=7, ge=1)
-    """Nights between two searches; masks are frozen in between."""
-    epochs: int = Field(default=4, ge=1)
-    rewind: float = Field(default=0.25, ge=0, le=1)
-    """Share of the search after which weights are kept, to retrain from."""
-    shrink: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1.0, 2.7), min_length=1)
-    """Total shrink of a flow's coefficient tried; the lowest validation log loss wins."""
-    floor: float = Field(default=0.08, ge=0, lt=1)
-    """A flow with less than this share of its cell's logit spread is pruned."""
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The rank of each scenario layer, then of each task layer."""
+        if isinstance(self.rank, int):
+            return (self.rank,) * (len(self.scenario) + len(self.task))
+        return self.rank
 
 
 ModelName = Literal[

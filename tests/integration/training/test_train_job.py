@@ -9,6 +9,7 @@ import pytest
 
 from features.errors import RegistryError, TrainingError
 from features.spec.policy import Teacher
+from features.spec.search import Search
 from jobs.models import history, list_versions, promote, rollback
 from jobs.register import register
 from jobs.train import registry_of, train
@@ -151,11 +152,18 @@ def test_flows_are_frozen_until_the_next_search_and_flips_are_counted_then(
 
 
 @pytest.mark.parametrize(
-    ("form", "gates"), [("official", "table"), ("official", "instance"), ("additive", "instance")]
+    "search",
+    [
+        {"form": "official"},
+        {"gates": "instance"},
+        {"gates": "context", "context": ["item", "price"]},
+        {"recipe": "masks"},
+        {"recipe": "official"},
+    ],
+    ids=lambda search: "-".join(map(str, search.values())),
 )
-def test_the_other_forms_of_autoifs_train_too(run, shop, home, form, gates):
-    search = shop.training.search.model_copy(update={"form": form, "gates": gates})
-    result = run(spec=changed(shop, search=search))
+def test_the_other_ways_to_choose_flows_train_too(run, shop, home, search):
+    result = run(spec=changed(shop, search=Search(**search)))
     assert np.isfinite(result["challenger"]["validation_logloss"])
     verify(home.work("shop", NIGHT) / "train" / "challenger")
 

@@ -66,6 +66,26 @@ BROKEN = [
         "sequences: [{of: place, by: [user_id, tags]}]",
         "features.sequences.0.by: 'tags' has several values a row",
     ),
+    (
+        "recency: [user_id]",
+        "recency: [user_id]\ntraining: {search: {gates: context, context: [age]}}",
+        "training.search.context: 'age' is not declared; known: user_id, place, tags, people.age",
+    ),
+    (
+        "recency: [user_id]",
+        "recency: [user_id]\ntraining: {search: {gates: context}}",
+        "training.search: 'gates: context' and 'context', a list of columns, go together",
+    ),
+    (
+        "recency: [user_id]",
+        "recency: [user_id]\ntraining: {search: {gates: instance, recipe: boxed}}",
+        "training.search: recipe: 'boxed' prices a table of strengths",
+    ),
+    (
+        "recency: [user_id]",
+        "recency: [user_id]\ntraining: {network: {task: [16], rank: [4, 2, 2]}}",
+        "training.network: rank: 3 ranks for 2 layers",
+    ),
     ("source: views, key", "source: people, key", "impression.source: 'people'"),
     ("{column: place, values", "{values", "'column' and 'values' go together"),
     (", key: user_id}", "}", "give 'time' for a stream of events or 'key' for a table"),
@@ -164,6 +184,30 @@ def test_a_shipped_spec_is_sound_and_its_hash_is_its_content(name: str) -> None:
     assert spec_hash(spec, "gate") != spec_hash(spec, "tasks")
     gate = spec.gate.model_copy(update={"tolerance": 0.5})
     assert spec_hash(spec) != spec_hash(spec.model_copy(update={"gate": gate}))
+
+
+@pytest.mark.parametrize(
+    ("search", "recipe"),
+    [
+        ("{}", "boxed"),
+        ("{form: official}", "official"),
+        ("{gates: instance}", "official"),
+        ("{form: official, recipe: masks}", "masks"),
+    ],
+)
+def test_what_cannot_be_priced_is_searched_by_the_papers_recipe(search: str, recipe: str) -> None:
+    spec = parse_spec(f"{SHOP}training: {{search: {search}}}\n", "shop.yaml")
+    assert spec.training.search.recipe == recipe
+
+
+def test_one_rank_serves_every_layer() -> None:
+    network = "{scenario: [64, 32], task: [16], rank: %s}"
+    one, each = (
+        parse_spec(f"{SHOP}training: {{network: {network % rank}}}\n", "shop.yaml")
+        for rank in ("3", "[3, 2, 1]")
+    )
+    assert one.training.network.ranks == (3, 3, 3)
+    assert each.training.network.ranks == (3, 2, 1)
 
 
 def test_a_default_written_out_means_the_same() -> None:

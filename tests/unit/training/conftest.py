@@ -39,10 +39,14 @@ def architecture() -> Callable[..., Architecture]:
             "numbers": NUMBERS,
             "trunk": (16,),
             "scenario": (8,),
+            "task": (),
             "rank": 2,
             "dropout": 0.0,
         }
-        return Architecture(**{**fields, **changed})
+        said = {**fields, **changed}
+        if isinstance(said["rank"], int):
+            said["rank"] = (said["rank"],) * (len(said["scenario"]) + len(said["task"]))
+        return Architecture(**said)
 
     return make
 

@@ -1,4 +1,5 @@
-import numpy as np
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -7,13 +8,22 @@ from training.scores import predict
 from training.shared_bottom import SharedBottom
 from training.zoo import build
 
-SHAPES = [(k, m) for k in (1, 2, 3, 5) for m in (1, 2, 3)]
+SHAPES = [(k, m) for k in (1, 2, 3, 20) for m in (1, 2, 3, 5)]
+CONTEXT = (1, 4)
+"""The second category, and the second number, which follows three embeddings."""
 FORMS = [
-    ("additive", "table"),
-    ("additive", "instance"),
-    ("official", "table"),
-    ("official", "instance"),
+    {"form": form, "gates": gates, "context": CONTEXT if gates == "context" else ()}
+    for form in ("additive", "official")
+    for gates in ("strength", "table", "instance", "context")
 ]
+DEEP = [{}, {"scenario": (8, 6), "task": (7, 5), "rank": (2, 3, 1, 2)}]
+
+
+def every(*choices):
+    """Parametrise ``a`` with what an architecture may be: forms and gates, shallow and deep."""
+    found = [{**form, **deep} for form in choices or FORMS for deep in DEEP]
+    names = ["-".join(filter(None, map(str, one.values()))) for one in found]
+    return pytest.mark.parametrize("a", found, ids=names)
 
 
 def shaken(model):
@@ -29,60 +39,21 @@ def shaken(model):
     return model
 
 
-@pytest.mark.parametrize(("form", "gates"), FORMS)
+@every()
 @pytest.mark.parametrize(("scenarios", "tasks"), SHAPES)
 def test_any_number_of_scenarios_and_tasks_gives_a_logit_each(
-    architecture, inputs, scenarios, tasks, form, gates
+    architecture, inputs, scenarios, tasks, a
 ):
-    model = build(architecture(scenarios, tasks, form=form, gates=gates), 1)
+    model = build(architecture(scenarios, tasks, **a), 1)
     logits, flows, keep = model.parts(inputs(20, scenarios))
     assert logits.shape == (20, tasks)
     assert flows.shape == keep.shape == (20, tasks, 4)
     assert ((keep >= 0) & (keep <= 1)).all()
 
 
-@pytest.mark.parametrize(("scenarios", "tasks"), SHAPES)
-def test_the_official_form_equals_its_formula_written_out_in_numpy(
-    architecture, inputs, scenarios, tasks
-):
-    a = architecture(scenarios, tasks, form="official", gates="instance", scenario=(8,))
-    model, rows = shaken(build(a, 1)), inputs(15, scenarios)
-    model.gates.temperature = 3.0
-    assert np.abs(predict(model, rows).numpy() - official(model, rows)).max() < 1e-5
-
-
-def official(model: AutoIFS, rows) -> np.ndarray:
-    """The forward pass of the paper's code, a row and a task at a time."""
-    a, relu = model.architecture, lambda v: np.maximum(v, 0)
-    w = {name: value.detach().double().numpy() for name, value in model.state_dict().items()}
-    x0 = np.concatenate([model.embeddings(rows).detach().numpy(), rows.numbers.numpy()], 1)
-    said = np.zeros((len(rows), a.tasks))
-    for row, x in enumerate(x0.astype(np.float64)):
-        k = int(rows.scenario[row])
-        h = relu(w["trunk.0.weight"] @ x + w["trunk.0.bias"])
-        s_sh = w["layers.0.shared.weight"] @ h + w["layers.0.shared.bias"]
-        own = slice(k * a.rank, (k + 1) * a.rank)
-        s_k = (h @ w["layers.0.down"][:, own]) @ w["layers.0.up"][own] + w["layers.0.bias"][k]
-        s = relu(s_sh + s_k)
-        seen = np.concatenate([x, np.eye(a.scenarios)[k]])
-        g = relu(w["gates.net.0.weight"] @ seen + w["gates.net.0.bias"])
-        g = (w["gates.net.2.weight"] @ g + w["gates.net.2.bias"]).reshape(a.tasks, 4)
-        removed = 1 / (1 + np.exp(-3.0 * g))
-        for m in range(a.tasks):
-
-            def u_sh(v):
-                return v @ w["heads.shared"] + w["shared_bias"][0]
-
-            def u_m(v, m=m):
-                return v @ w["heads.specific"][m] + w["task_bias"][m]
-
-            f = [u_sh(s_sh), u_m(s_k), u_m(s_sh), u_sh(s_k)]
-            said[row, m] = u_sh(s) + u_m(s) - sum(removed[m][j] * f[j] for j in range(4))
-    return said
-
-
-def test_the_additive_form_is_the_sum_of_the_flows_that_are_kept(architecture, inputs):
-    model, rows = shaken(build(architecture(), 1)), inputs(15)
+@pytest.mark.parametrize("deep", DEEP)
+def test_the_additive_form_is_the_sum_of_the_flows_that_are_kept(architecture, inputs, deep):
+    model, rows = shaken(build(architecture(**deep), 1)), inputs(15)
     logits, flows, keep = model.parts(rows)
     bias = model.cell_bias[rows.scenario]
     assert torch.allclose(logits, (keep * flows).sum(2) + bias, atol=1e-6)
@@ -91,8 +62,11 @@ def test_the_additive_form_is_the_sum_of_the_flows_that_are_kept(architecture, i
     assert torch.allclose(model(rows), bias, atol=1e-6)
 
 
-def test_a_pruned_specific_flow_makes_the_scenarios_own_layer_irrelevant(architecture, inputs):
-    model, rows = shaken(build(architecture(), 1)), inputs(15)
+@pytest.mark.parametrize("deep", DEEP)
+def test_a_pruned_specific_flow_makes_the_scenarios_own_layer_irrelevant(
+    architecture, inputs, deep
+):
+    model, rows = shaken(build(architecture(**deep), 1)), inputs(15)
     with torch.no_grad():
         model.coefficients.strength[..., [1, 3]] = 0
     before = model(rows)
@@ -102,22 +76,34 @@ def test_a_pruned_specific_flow_makes_the_scenarios_own_layer_irrelevant(archite
     assert torch.equal(before, model(rows))
 
 
-@pytest.mark.parametrize(("form", "gates"), FORMS)
-@pytest.mark.parametrize("scenario", [(8,), (8, 6)])
-def test_every_parameter_receives_gradient(architecture, inputs, form, gates, scenario):
-    model = shaken(build(architecture(form=form, gates=gates, scenario=scenario), 1))
+@pytest.mark.parametrize("deep", DEEP)
+def test_a_pruned_task_flow_makes_the_tasks_own_layers_irrelevant(architecture, inputs, deep):
+    model, rows = shaken(build(architecture(**deep), 1)), inputs(15)
+    with torch.no_grad():
+        model.coefficients.strength[..., [1, 2]] = 0
+    before = model(rows)
+    with torch.no_grad():
+        model.heads.specific.add_(1.0)
+        for layer in model.task_layers:
+            layer.up.add_(1.0)
+    assert torch.equal(before, model(rows))
+
+
+@every()
+def test_every_parameter_receives_gradient(architecture, inputs, a):
+    model = shaken(build(architecture(**a), 1))
     (model(inputs(200)) * torch.randn(200, 2)).sum().backward()
     silent = [name for name, one in model.named_parameters() if not one.grad.abs().sum() > 0]
     assert silent == []
 
 
-@pytest.mark.parametrize(("form", "gates"), FORMS)
+@every()
 def test_the_scenarios_own_part_learns_from_the_first_step_or_from_the_second(
-    architecture, examples, settings, form, gates
+    architecture, examples, settings, a
 ):
     from training.trainer import Trainer, constant
 
-    model = build(architecture(form=form, gates=gates), 1)
+    model = build(architecture(**a), 1)
     before = {name: one.detach().clone() for name, one in model.named_parameters()}
     trainer = Trainer(model, examples(), examples(seed=1), settings())
     trainer.run("x", 4, constant, keep="last")
@@ -125,20 +111,35 @@ def test_the_scenarios_own_part_learns_from_the_first_step_or_from_the_second(
     assert still == []
 
 
-@pytest.mark.parametrize(("form", "gates"), FORMS)
-def test_a_rows_prediction_does_not_depend_on_the_rows_beside_it(architecture, inputs, form, gates):
-    model, rows = shaken(build(architecture(form=form, gates=gates, dropout=0.5), 1)), inputs(30)
+@every()
+def test_a_rows_prediction_does_not_depend_on_the_rows_beside_it(architecture, inputs, a):
+    model, rows = shaken(build(architecture(**a, dropout=0.5), 1)), inputs(30)
     together = predict(model, rows)
     alone = torch.cat([predict(model, rows.narrow(i, 1)) for i in range(30)])
     assert torch.allclose(together, alone, atol=1e-5)
 
 
-@pytest.mark.parametrize("form", ["additive", "official"])
-def test_instance_gates_look_at_the_embeddings_without_training_them(architecture, inputs, form):
-    model = shaken(build(architecture(form=form, gates="instance"), 1))
+@every(*(form for form in FORMS if form["gates"] in ("instance", "context")))
+def test_nets_of_gates_look_at_the_embeddings_without_training_them(architecture, inputs, a):
+    model = shaken(build(architecture(**a), 1))
     model.parts(inputs())[2].sum().backward()
     touched = {name for name, one in model.named_parameters() if one.grad is not None}
     assert touched == {name for name, _ in model.named_parameters() if name.startswith("gates.")}
+
+
+def test_context_gates_read_their_columns_and_the_scenario_alone(architecture, inputs):
+    model, rows = shaken(build(architecture(gates="context", context=CONTEXT), 1)), inputs(40)
+
+    def kept(column: int | None = None, number: int | None = None) -> torch.Tensor:
+        index, numbers = rows.index.clone(), rows.numbers.clone()
+        if column is not None:
+            index[:, column] = index[:, column].flip(0)
+        if number is not None:
+            numbers[:, number] += 1
+        return model.parts(replace(rows, index=index, numbers=numbers))[2]
+
+    assert torch.equal(kept(), kept(column=0)) and torch.equal(kept(), kept(number=0))
+    assert not torch.equal(kept(), kept(column=1)) and not torch.equal(kept(), kept(number=1))
 
 
 def test_the_shared_bottom_reads_the_head_of_the_rows_scenario(architecture, inputs):

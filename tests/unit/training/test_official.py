@@ -7,6 +7,10 @@ import pytest
 import torch
 
 from jobs.bench.literal_autoifs import LiteralAutoIFS, LiteralSteps, Published
+from training.autoifs import AutoIFS
+from training.prepare import Inputs
+from training.scores import predict
+from training.zoo import build
 
 
 @dataclass
@@ -111,6 +115,63 @@ def transcribed(model: LiteralAutoIFS, index: np.ndarray, scenario: np.ndarray) 
         ]
         gates = np.array(raw) > 0 if model.ticket else 1 / (1 + np.exp(-3.0 * np.array(raw)))
         said.append(official(mlp("share_mlp", x), k, [unit("d")], [unit("t")], gates))
+    return np.array(said)
+
+
+LAYERS = [((8,), (), 2), ((8, 6), (5,), 2), ((7,), (6, 4), (2, 3, 1)), ((8, 7, 6), (), (1, 2, 4))]
+"""Widths of the scenario layers, of the hidden task layers, and ranks."""
+
+
+@pytest.mark.parametrize(("scenario", "task", "rank"), LAYERS)
+@pytest.mark.parametrize(("scenarios", "tasks"), [(1, 1), (3, 2), (2, 5), (20, 3)])
+@pytest.mark.parametrize("hard", [False, True])
+def test_the_official_form_equals_the_equations(
+    architecture, inputs, scenarios, tasks, scenario, task, rank, hard
+):
+    shape = {"scenario": scenario, "task": task, "rank": rank}
+    a = architecture(scenarios, tasks, form="official", gates="instance", **shape)
+    model, rows = build(a, 1), inputs(15, scenarios)
+    torch.manual_seed(3)
+    with torch.no_grad():
+        for one in model.parameters():
+            one.add_(0.3 * torch.randn_like(one))
+        model.gates.net[2].bias.add_(1.0)
+    model.gates.temperature, model.gates.hard = 3.0, hard
+    said = predict(model, rows).numpy()
+    assert np.abs(said - written_out(model, rows, hard)).max() < 1e-5
+
+
+def written_out(model: AutoIFS, rows: Inputs, hard: bool) -> np.ndarray:
+    """Our network's logits by the equations; its heads' full vectors stand in for A B."""
+    a = model.architecture
+    w = {name: one.detach().double().numpy() for name, one in model.state_dict().items()}
+    scenario = []
+    for place, out in enumerate(a.scenario):
+        down, up = w[f"layers.{place}.down"], w[f"layers.{place}.up"]
+        parts = [slice(k * a.rank[place], (k + 1) * a.rank[place]) for k in range(a.scenarios)]
+        own = [down[:, part] @ up[part] for part in parts]
+        kernel = w[f"layers.{place}.shared.weight"].T
+        bias, own_bias = w[f"layers.{place}.shared.bias"], list(w[f"layers.{place}.bias"])
+        assert kernel.shape[1] == out
+        scenario.append(Unit(kernel, bias, own, own_bias))
+    task = []
+    for place in range(len(a.task)):
+        name = f"task_layers.{place}"
+        own = [d @ u for d, u in zip(w[f"{name}.down"], w[f"{name}.up"], strict=True)]
+        kernel, bias = w[f"{name}.shared.weight"].T, w[f"{name}.shared.bias"]
+        task.append(Unit(kernel, bias, own, list(w[f"{name}.bias"])))
+    vectors = [vector[:, None] for vector in w["heads.specific"]]
+    task.append(
+        Unit(w["heads.shared"][:, None], w["shared_bias"], vectors, list(w["task_bias"][:, None]))
+    )
+    x0 = np.concatenate([model.embeddings(rows).detach().numpy(), rows.numbers.numpy()], 1)
+    said = []
+    for x, k in zip(x0.astype(np.float64), rows.scenario.tolist(), strict=True):
+        h = relu(w["trunk.0.weight"] @ x + w["trunk.0.bias"])
+        seen = np.concatenate([x, np.eye(a.scenarios)[k]])
+        g = relu(w["gates.net.0.weight"] @ seen + w["gates.net.0.bias"])
+        raw = (w["gates.net.2.weight"] @ g + w["gates.net.2.bias"]).reshape(a.tasks, 4)
+        said.append(official(h, k, scenario, task, raw > 0 if hard else 1 / (1 + np.exp(-3 * raw))))
     return np.array(said)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from features.spec.policy import Search
+from features.spec.search import Search
 from training.prepare import Inputs
 from training.rows import Examples
 from training.scores import pooled_log_loss, predict

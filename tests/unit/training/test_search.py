@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from features.spec.policy import Search
+from features.spec.search import Search
 from training.search import (
     Masks,
     Record,
@@ -69,13 +69,23 @@ def test_a_price_shrinks_flows_and_prunes_the_weak_ones_for_good(trainer):
     assert not strength.requires_grad, "retraining holds the flows still"
 
 
+def test_masks_are_the_strengths_found_rounded_up_to_one(trainer):
+    found = {}
+    for recipe in ("boxed", "masks"):
+        one = trainer()
+        searched(one, shrink=(2.7,), recipe=recipe)
+        found[recipe] = one.model.coefficients.strength
+    assert torch.equal(found["masks"], (found["boxed"] > 0).float())
+    assert found["boxed"].unique().numel() > 2
+
+
 def test_without_a_price_every_flow_stays_whole(trainer):
     one = trainer()
     searched(one, shrink=(0.0,))
     assert (one.model.coefficients.strength == 1).all()
 
 
-@pytest.mark.parametrize(("form", "gates"), [("additive", "table"), ("official", "instance")])
+@pytest.mark.parametrize(("form", "gates"), [("additive", "strength"), ("official", "instance")])
 def test_retraining_starts_from_the_weights_of_the_warm_up_and_the_gates_of_the_search(
     trainer, monkeypatch, form, gates
 ):
@@ -100,7 +110,13 @@ def test_retraining_starts_from_the_weights_of_the_warm_up_and_the_gates_of_the_
 
 
 @pytest.mark.parametrize(
-    ("form", "gates"), [("official", "table"), ("official", "instance"), ("additive", "instance")]
+    ("form", "gates"),
+    [
+        ("official", "table"),
+        ("official", "instance"),
+        ("additive", "table"),
+        ("additive", "context"),
+    ],
 )
 def test_the_official_recipe_hardens_its_gates_rewinds_and_keeps_them_still(trainer, form, gates):
     one = trainer(form=form, gates=gates)
