@@ -15,6 +15,7 @@ from training.architecture import Architecture
 from training.artifact_files import checksum, read_json, scratch_beside, seal, write_json
 from training.autoifs import AutoIFS
 from training.data import Dataset
+from training.folded import fold
 from training.model import Model
 from training.prepare import Inputs, NumberStats, inputs_of
 from training.scores import predict
@@ -84,8 +85,9 @@ class Scorer:
     """A model that is ready to predict."""
 
     def __init__(self, model: Model, card: Card) -> None:
-        """Wrap ``model``, which is not trained further."""
+        """Wrap ``model``, which is not trained further; what can be folded answers folded."""
         self.model = model.eval().requires_grad_(False)
+        self.answering = fold(self.model)
         self.card = card
 
     @property
@@ -100,7 +102,7 @@ class Scorer:
         Tokens that came after the model was trained are read as unknown.
         """
         inputs, known = self._inputs(dataset)
-        said = torch.sigmoid(predict(self.model, inputs)).numpy().astype(np.float32)
+        said = torch.sigmoid(predict(self.answering, inputs)).numpy().astype(np.float32)
         cells = np.array(self.card.architecture.cells)
         said[~cells[inputs.scenario.numpy()]] = np.nan
         said[~known] = np.nan

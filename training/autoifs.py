@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from training.architecture import Architecture
-from training.blocks import ScenarioLayer, TaskHeads, TaskLayer, trunk
+from training.blocks import ScenarioLayer, TaskUnits, trunk
 from training.embeddings import Embeddings
 from training.gates import Coefficients, Removal, TableRemoval, gates_of
 from training.model import Model
@@ -45,12 +45,13 @@ class AutoIFS(Model):
                 zip(widths, a.scenario, a.rank, strict=False)
             )
         )
-        below = (widths[-1], *a.task)
-        self.task_layers = nn.ModuleList(
-            TaskLayer(before, after, a.tasks, rank, spread=1.0 if a.form == "additive" else 0.0)
-            for before, after, rank in zip(below, a.task, a.rank[len(a.scenario) :], strict=False)
+        self.units = TaskUnits(
+            widths[-1],
+            a.task,
+            a.rank[len(a.scenario) :],
+            a.tasks,
+            spread=1.0 if a.form == "additive" else 0.0,
         )
-        self.heads = TaskHeads(below[-1], a.tasks)
         if a.form == "additive":
             self.cell_bias = nn.Parameter(torch.zeros(a.scenarios, a.tasks))
         else:
@@ -84,7 +85,8 @@ class AutoIFS(Model):
             flows = self._flows(torch.relu(shared), torch.relu(specific))
             return (keep * flows).sum(2) + self.cell_bias[inputs.scenario], flows, keep
         flows = self._flows(shared, specific)
-        fused = self._fused(torch.relu(shared + specific))
+        fused = self.units.joined(torch.relu(shared + specific))
+        fused = fused + self.shared_bias + self.task_bias
         return fused - ((1 - keep) * flows).sum(2), flows, keep
 
     def _scenario_parts(self, h: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
@@ -98,37 +100,17 @@ class AutoIFS(Model):
 
     def _flows(self, shared: Tensor, specific: Tensor) -> Tensor:
         """Return what both task units say of both scenario parts, [n, M, 4]."""
-        both_s, own_s = self._units(shared)
-        both_k, own_k = self._units(specific)
+        both_s, own_s = self._said(shared)
+        both_k, own_k = self._said(specific)
         wide = own_s.shape
         return torch.stack([both_s.expand(wide), own_k, own_s, both_k.expand(wide)], dim=2)
 
-    def _units(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what the shared unit [n, 1] and the tasks' own units [n, M] say of [n, H].
-
-        Each goes its own way through the hidden layers.
-        """
-        if not self.task_layers:
-            both, own = self.heads(values)
-        else:
-            common, each = values, values[:, None]
-            for layer in cast(list[TaskLayer], self.task_layers):
-                common, each = torch.relu(layer.shared(common)), torch.relu(layer.own(each))
-            both, own = common @ self.heads.shared[:, None], self.heads.own(each)
+    def _said(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the shared unit [n, 1] and the tasks' own [n, M] say, biases in."""
+        both, own = self.units(values)
         if self.architecture.form == "additive":
             return both, own
         return both + self.shared_bias, own + self.task_bias
-
-    def _fused(self, values: Tensor) -> Tensor:
-        """Return the sum of both units [n, M] where they join in every hidden layer."""
-        if not self.task_layers:
-            both, own = self._units(values)
-            return both + own
-        each = values[:, None]
-        for layer in cast(list[TaskLayer], self.task_layers):
-            each = torch.relu(layer.shared(each) + layer.own(each))
-        said = each @ self.heads.shared + self.heads.own(each)
-        return said + self.shared_bias + self.task_bias
 
     @property
     def coefficients(self) -> Coefficients | None:

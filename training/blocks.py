@@ -1,6 +1,7 @@
-"""The parts networks are built from: trunk, scenario layers, task heads."""
+"""The parts networks are built from: trunk, scenario layers, task layers and heads."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -65,6 +66,11 @@ class ScenarioLayer(nn.Module):
         self.up = nn.Parameter(torch.randn(scenarios * rank, out) * (spread / (3 * rank) ** 0.5))
         self.bias = nn.Parameter(torch.zeros(scenarios, out))
 
+    def own(self, scenario: int) -> tuple[Tensor, Tensor]:
+        """Return a scenario's matrices ``A_k`` [width, rank] and ``B_k`` [rank, out]."""
+        mine = slice(scenario * self.rank, (scenario + 1) * self.rank)
+        return self.down[:, mine], self.up[mine]
+
     def forward(self, h: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(shared, specific)``, each [n, out].
 
@@ -76,6 +82,58 @@ class ScenarioLayer(nn.Module):
         low = both[:, self.out :].view(len(h), self.scenarios, self.rank) * chosen[:, :, None]
         specific = torch.cat([low.flatten(1), chosen], dim=1) @ torch.cat([self.up, self.bias])
         return both[:, : self.out] + self.shared.bias, specific
+
+
+class TaskUnits(nn.Module):
+    """From a scenario part to logits: one way that all tasks share, and each task's own.
+
+    Both go through the hidden layers apart. The heads at the end are one wide.
+    """
+
+    def __init__(
+        self, width: int, hidden: Sequence[int], ranks: Sequence[int], tasks: int, *, spread: float
+    ) -> None:
+        """Build units that read ``width`` values; see :class:`TaskLayer` for the rest."""
+        super().__init__()
+        widths = (width, *hidden)
+        self.layers = nn.ModuleList(
+            TaskLayer(before, after, tasks, rank, spread=spread)
+            for before, after, rank in zip(widths, hidden, ranks, strict=False)
+        )
+        self.heads = TaskHeads(widths[-1], tasks)
+
+    def forward(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the shared unit [n, 1] and the tasks' own units [n, M] say of [n, width]."""
+        if not self.layers:
+            return cast(tuple[Tensor, Tensor], self.heads(values))
+        return self.common(values) @ self.heads.shared[:, None], self.heads.own(self.own(values))
+
+    def joined(self, values: Tensor) -> Tensor:
+        """Return what both say [n, M] when they join in every hidden layer."""
+        if not self.layers:
+            both, own = self(values)
+            return cast(Tensor, both + own)
+        each = values[:, None]
+        for layer in self._hidden:
+            each = torch.relu(layer.shared(each) + layer.own(each))
+        return each @ self.heads.shared + self.heads.own(each)
+
+    def common(self, values: Tensor) -> Tensor:
+        """Return what the shared unit's head reads, [n, H]."""
+        for layer in self._hidden:
+            values = torch.relu(layer.shared(values))
+        return values
+
+    def own(self, values: Tensor) -> Tensor:
+        """Return what the tasks' own heads read, [n, M, H]; [n, 1, H] without hidden layers."""
+        each = values[:, None]
+        for layer in self._hidden:
+            each = torch.relu(layer.own(each))
+        return each
+
+    @property
+    def _hidden(self) -> list["TaskLayer"]:
+        return cast(list[TaskLayer], list(self.layers))
 
 
 class TaskLayer(nn.Module):

@@ -83,8 +83,8 @@ def test_a_pruned_task_flow_makes_the_tasks_own_layers_irrelevant(architecture, 
         model.coefficients.strength[..., [1, 2]] = 0
     before = model(rows)
     with torch.no_grad():
-        model.heads.specific.add_(1.0)
-        for layer in model.task_layers:
+        model.units.heads.specific.add_(1.0)
+        for layer in model.units.layers:
             layer.up.add_(1.0)
     assert torch.equal(before, model(rows))
 
@@ -161,4 +161,4 @@ def test_the_same_seed_builds_the_same_weights_and_leaves_torchs_generator_alone
     for name, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[name])
     other = build(architecture(), 5).state_dict()
-    assert not torch.equal(other["heads.shared"], first.heads.shared)
+    assert not torch.equal(other["units.heads.shared"], first.units.heads.shared)

@@ -156,13 +156,18 @@ def written_out(model: AutoIFS, rows: Inputs, hard: bool) -> np.ndarray:
         scenario.append(Unit(kernel, bias, own, own_bias))
     task = []
     for place in range(len(a.task)):
-        name = f"task_layers.{place}"
+        name = f"units.layers.{place}"
         own = [d @ u for d, u in zip(w[f"{name}.down"], w[f"{name}.up"], strict=True)]
         kernel, bias = w[f"{name}.shared.weight"].T, w[f"{name}.shared.bias"]
         task.append(Unit(kernel, bias, own, list(w[f"{name}.bias"])))
-    vectors = [vector[:, None] for vector in w["heads.specific"]]
+    vectors = [vector[:, None] for vector in w["units.heads.specific"]]
     task.append(
-        Unit(w["heads.shared"][:, None], w["shared_bias"], vectors, list(w["task_bias"][:, None]))
+        Unit(
+            w["units.heads.shared"][:, None],
+            w["shared_bias"],
+            vectors,
+            list(w["task_bias"][:, None]),
+        )
     )
     x0 = np.concatenate([model.embeddings(rows).detach().numpy(), rows.numbers.numpy()], 1)
     said = []

@@ -141,7 +141,7 @@ def test_the_gates_found_survive_the_rewind(trainer):
 def test_a_flow_below_the_floor_is_pruned_and_the_largest_of_a_cell_stays(trainer):
     model = trainer().model
     with torch.no_grad():
-        model.heads.specific.mul_(1e-3)
+        model.units.heads.specific.mul_(1e-3)
         model.coefficients.strength[1, 1] = 0.0
     rows = trainer().train.inputs
     found = prune(model, rows, floor=0.08)
