@@ -11,8 +11,7 @@ class UserError(Exception):
     """Stable name of the kind of failure, printed as ``error`` in the JSON line."""
 
     exit_code = 2
-    """Exit status of the command that raised it: 2 or 3 when a person must act, 4 when trying again
-    later may help."""
+    """Exit status of the command that raised it: 2 or 3 when a person must act."""
 
 
 class SpecError(UserError):
@@ -52,6 +51,19 @@ class TrainingError(UserError):
     code = "training"
 
 
+class StoreError(UserError):
+    """An object store that refuses: rights, credentials, a clock."""
+
+    code = "store"
+
+
+class UnavailableError(UserError):
+    """A service that does not answer now; the same run may succeed later, so it is tried again."""
+
+    code = "unavailable"
+    exit_code = 75  # EX_TEMPFAIL of sysexits.h
+
+
 class RegistryError(UserError):
     """A model version, alias or artifact that is absent or not as it was registered."""
 
@@ -76,18 +88,28 @@ class VersionInUseError(RegistryError):
     code = "version-in-use"
 
 
-class PromotionBusyError(RegistryError):
+class VocabularyGoneError(RegistryError):
+    """A model whose vocabulary was deleted or built anew: its indices mean nothing any more."""
+
+    code = "vocabulary-gone"
+
+
+class ApprovalError(RegistryError):
+    """An answer to a question that the gate did not ask, or that was answered otherwise."""
+
+    code = "approval"
+
+
+class PromotionBusyError(RegistryError, UnavailableError):
     """Another process holds the lock of the champion's changes, or nothing can lock them."""
 
     code = "promotion-lock"
-    exit_code = 4
 
 
-class MlflowError(RegistryError):
+class MlflowError(RegistryError, UnavailableError):
     """MLflow, or its database, does not answer or refuses the request."""
 
     code = "mlflow"
-    exit_code = 4
 
 
 class ArtifactError(RegistryError):
@@ -100,16 +122,3 @@ class ServiceError(UserError):
     """A service or tool (Java, Airflow, MLflow, a port) that is missing or does not answer."""
 
     code = "service"
-
-
-class StoreError(UserError):
-    """An object store that refuses: rights, credentials, a clock."""
-
-    code = "store"
-
-
-class UnavailableError(UserError):
-    """A service that does not answer now; the same run may succeed later, so it is tried again."""
-
-    code = "unavailable"
-    exit_code = 75  # EX_TEMPFAIL of sysexits.h

@@ -21,7 +21,7 @@ from jobs.settle import settle
 from jobs.timing import Stopwatch
 from jobs.train import registry_of
 from jobs.trial import PROVISIONAL, Model, Trial, exam_of, hold, write_metrics
-from training.data import Dataset, read_days
+from training.data import Dataset
 from training.registry import Registry
 from training.schedule import SEARCHED_ON
 from validation.drift import MaskDrift, Reading, keep_rates, mask_drift, mask_readings
@@ -58,10 +58,9 @@ def evaluate(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]
     judge = {task: date.fromisoformat(ds) for task, ds in said["train"]["split"]["judge"].items()}
     with watch.step("read"):
         exam = exam_of(spec, lake, judge)
-        validation = _read_validation(spec, lake, said["train"]["split"])
         probe, drawn = drifting.probe(spec, lake, day)
     with watch.step("score"):
-        scored = scores(registry, version, exam.samples, validation, probe, home)
+        scored = scores(registry, version, exam.samples, probe, home)
         searched = _searched_before(registry, version, exam.samples, home)
     with watch.step("measure"):
         trial = hold(spec, exam, scored)
@@ -115,12 +114,6 @@ def _is_current(before: Mapping[str, Any] | None, version: str, registry: Regist
         and champion is not None
         and champion.version in (version, before["champion"])
     )
-
-
-def _read_validation(spec: Spec, lake: Lake, split: Mapping[str, Any]) -> Dataset:
-    """Return the days that the night's model was chosen on, but not trained on."""
-    days = [date.fromisoformat(ds) for ds in split["validate"]]
-    return read_days(lake, layout_of(spec), days, lake.open("encoded").version())
 
 
 def _present(spec: Spec) -> NDArray[np.bool_]:

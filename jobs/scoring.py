@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from features.spec import FLOWS
 from jobs.home import Home
 from training.artifact import Scorer, load
-from training.calibration import fit
 from training.data import Dataset
 from training.registry import Registry
 
@@ -23,7 +22,7 @@ class Scored:
     """One of the models judged tonight, with what it says of the judged samples."""
 
     role: str
-    """challenger, calibrated (the same, calibrated on its validation days), champion, baseline."""
+    """challenger, uncalibrated (the same before its calibration), champion, baseline."""
     version: str
     probabilities: Probabilities
     """[n, M]; NaN in a cell the model does not know."""
@@ -34,17 +33,13 @@ class Scored:
 
 
 def scores(
-    registry: Registry,
-    version: str,
-    samples: Dataset,
-    validation: Dataset,
-    probe: Dataset,
-    home: Home,
+    registry: Registry, version: str, samples: Dataset, probe: Dataset, home: Home
 ) -> dict[str, Scored]:
-    """Score the samples with every model there is, and the challenger calibrated: role → answers.
+    """Score the samples with every model there is: role → answers.
 
-    What calibration is worth is seen on the judged days, of which it knows nothing. Challenger and
-    champion are asked about the probe samples too.
+    Models answer as they are served. What the challenger would say without its calibration is
+    beside it: what that is worth is seen on the judged days, of which it knows nothing. Challenger
+    and champion are asked about the probe samples too.
     """
     champion = registry.champion()
     other = None if champion is None or champion.version == version else champion.version
@@ -54,8 +49,9 @@ def scores(
         if role in ("challenger", "champion"):
             said = _score(role, number, scorer, probe)
             found[role] = replace(found[role], probe=said.probabilities)
-        if role == "challenger":
-            found["calibrated"] = _calibrated(scorer, found[role], samples, validation)
+        if role == "challenger" and scorer.calibration is not None:
+            before = _score("uncalibrated", number, scorer.uncalibrated, samples)
+            found["uncalibrated"] = replace(before, flows=None)
     return found
 
 
@@ -82,22 +78,6 @@ def _scorers(
     with home.scratch() as scratch:
         for role, (number, part) in versions.items():
             yield role, number, load(registry.download(number, scratch / role, part))
-
-
-def _calibrated(
-    scorer: Scorer, challenger: Scored, samples: Dataset, validation: Dataset
-) -> Scored:
-    """Return the challenger's answers as its validation days would have them."""
-    layout = samples.layout
-    said = _score("calibrated", challenger.version, scorer, validation)
-    line = fit(
-        said.probabilities,
-        np.where(np.isfinite(said.probabilities), validation.labels, np.nan),
-        validation.scenario,
-        layout.scenarios,
-        layout.tasks,
-    )
-    return replace(said, probabilities=line(challenger.probabilities, samples.scenario), flows=None)
 
 
 def _score(role: str, version: str, scorer: Scorer, samples: Dataset) -> Scored:

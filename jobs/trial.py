@@ -24,7 +24,7 @@ Row = dict[str, Any]
 
 PROVISIONAL, FINAL = "provisional", "final"
 """The ``stage`` of a night's metrics: of days up to its own, and of the day after it."""
-_AGAINST = {"challenger": "champion", "calibrated": "challenger"}
+_AGAINST = {"challenger": "champion", "uncalibrated": "challenger"}
 """Whom a model's measures are compared with, on the same samples."""
 
 
@@ -66,7 +66,7 @@ class Trial:
             self.models["challenger"].measured,
             self.exam.asked,
             measure=gate.measure,
-            tolerance=gate.tolerance,
+            tolerance=gate.tolerance_of,
             confidence=gate.confidence,
             minimum=gate.minimum,
         )
@@ -247,4 +247,5 @@ def _verdict(spec: Spec, one: Comparison) -> str:
     if one.verdict != "same" or one.low is None or one.high is None:
         return one.verdict
     worst = one.high if one.measure == "logloss" else -one.low
-    return "within" if worst <= spec.gate.tolerance else "unsure"
+    allowed = spec.gate.tolerance_of(one.scenario, one.task)
+    return "within" if worst <= allowed else "unsure"

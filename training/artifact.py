@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from features.errors import RegistryError
+from features.errors import ArtifactError, RegistryError
 from features.spec.layout import FLOWS, Column, Layout
 from training.architecture import Architecture
 from training.artifact_files import checksum, read_json, scratch_beside, seal, write_json
 from training.autoifs import AutoIFS
+from training.calibration import Calibration
 from training.data import Dataset
 from training.folded import fold
 from training.model import Model
@@ -22,8 +23,9 @@ from training.scores import predict
 from training.settings import prepare_torch
 from training.zoo import MODELS
 
-FORMAT = 1
-"""Changes when an older reader could misread the folder."""
+FORMAT = 2
+"""Changes when an older reader could misread the folder; format 1 had no calibration."""
+CALIBRATION, PROBE = "calibration.json", "probe.json"
 PROBE_ROWS = 64
 PROBE_TOLERANCE = 1e-5
 """Largest difference of a probability that another machine's arithmetic may make."""
@@ -42,6 +44,12 @@ class Card:
     """Id of that vocabulary table."""
     spec_hash: str
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Column → rows of its embedding: the highest index of its vocabulary, and one."""
+        columns = (*self.layout.of("category"), *self.layout.of("multi"))
+        return {one.name: n for one, n in zip(columns, self.architecture.sizes, strict=True)}
+
     def to_json(self) -> dict[str, Any]:
         """Return the card as JSON holds it."""
         return {
@@ -59,10 +67,10 @@ class Card:
         """Return the card that :meth:`to_json` wrote.
 
         Raises:
-            RegistryError: when a newer release wrote it.
+            ArtifactError: when a newer release wrote it.
         """
-        if said["format"] != FORMAT:
-            raise RegistryError(
+        if said["format"] not in (1, FORMAT):
+            raise ArtifactError(
                 f"the model has format {said['format']} and this release reads {FORMAT}; "
                 "train it again, or use the release that wrote it"
             )
@@ -84,29 +92,45 @@ class Card:
 class Scorer:
     """A model that is ready to predict."""
 
-    def __init__(self, model: Model, card: Card) -> None:
+    def __init__(self, model: Model, card: Card, calibration: Calibration | None = None) -> None:
         """Wrap ``model``, which is not trained further; what can be folded answers folded."""
         self.model = model.eval().requires_grad_(False)
         self.answering = fold(self.model)
         self.card = card
+        self.calibration = calibration
 
     @property
     def layout(self) -> Layout:
         """The scenarios, tasks and columns the model was trained with."""
         return self.card.layout
 
+    @property
+    def uncalibrated(self) -> "Scorer":
+        """The same model as it was before its calibration."""
+        return Scorer(self.model, self.card)
+
     def score(self, dataset: Dataset) -> NDArray[np.float32]:
-        """Return the probabilities [n, M] in the order of the model's own tasks.
+        """Return the calibrated probabilities [n, M] in the order of the model's own tasks.
 
         A row of a scenario the model does not know gets NaN, as does a cell that does not exist.
         Tokens that came after the model was trained are read as unknown.
         """
         inputs, known = self._inputs(dataset)
-        said = torch.sigmoid(predict(self.answering, inputs)).numpy().astype(np.float32)
-        cells = np.array(self.card.architecture.cells)
-        said[~cells[inputs.scenario.numpy()]] = np.nan
+        logits = predict(self.answering, inputs).numpy()
+        said = self.probabilities(logits, inputs.scenario.numpy())
         said[~known] = np.nan
         return said
+
+    def probabilities(
+        self, logits: NDArray[np.floating], scenario: NDArray[np.integer]
+    ) -> NDArray[np.float32]:
+        """Return what logits [n, M] of rows of scenarios [n] mean; NaN where there is no cell."""
+        if self.calibration is None:
+            said = torch.sigmoid(torch.from_numpy(logits)).numpy()
+        else:
+            said = self.calibration.of_logits(logits, scenario)
+        cells = np.array(self.card.architecture.cells)
+        return np.where(cells[scenario], said, np.nan).astype(np.float32)
 
     @torch.inference_mode()
     def flows(self, dataset: Dataset) -> NDArray[np.float32] | None:
@@ -176,6 +200,7 @@ def save(
     masks: Mapping[str, Any],
     history: Mapping[str, Any],
     probe: Dataset,
+    calibration: Calibration | None = None,
 ) -> str:
     """Write the artifact in one move, over whatever was at ``folder``; return its checksum.
 
@@ -186,6 +211,7 @@ def save(
         masks: see :func:`masks_json`.
         history: the record of the training.
         probe: rows whose predictions are kept, to know the model again on another machine.
+        calibration: what its logits are turned into probabilities with; left out: the sigmoid.
     """
     scratch = scratch_beside(folder)
     model.write(scratch)
@@ -193,8 +219,9 @@ def save(
     write_json(scratch / "masks.json", masks)
     write_json(scratch / "history.json", history)
     rows = probe.take(slice(0, PROBE_ROWS))
-    predictions = _load_model(scratch, card)
-    write_json(scratch / "probe.json", _probe_json(rows, Scorer(predictions, card)))
+    if calibration is not None:
+        write_json(scratch / CALIBRATION, calibration.to_json())
+    write_json(scratch / PROBE, _probe_json(rows, read(scratch)))
     return seal(scratch, folder)
 
 
@@ -202,28 +229,27 @@ def load(folder: Path) -> Scorer:
     """Return the model in ``folder``, on the CPU.
 
     Raises:
-        RegistryError: when a file is absent, changed, or of another format.
+        ArtifactError: when a file is absent, changed, or of another format.
     """
     prepare_torch()
     checksum(folder)
-    card = Card.from_json(read_json(folder / "model.json"))
-    return Scorer(_load_model(folder, card), card)
+    return read(folder)
 
 
 def verify(folder: Path) -> str:
     """Check every file's hash and that the model predicts what it did; return the checksum.
 
     Raises:
-        RegistryError: naming the file that changed, or the prediction that moved.
+        ArtifactError: naming the file that changed, or the prediction that moved.
     """
     found = checksum(folder)
     scorer = load(folder)
-    said = read_json(folder / "probe.json")
+    said = read_json(folder / PROBE)
     wanted = np.array(said["probabilities"], dtype=np.float64).reshape(-1, len(scorer.layout.tasks))
-    now = scorer.score(_probe_rows(said, scorer.layout)).astype(np.float64)
+    now = scorer.score(probe_of(said, scorer.layout)).astype(np.float64)
     if not np.allclose(wanted, now, rtol=0, atol=PROBE_TOLERANCE, equal_nan=True):
         moved = float(np.nanmax(np.abs(wanted - now)))
-        raise RegistryError(
+        raise ArtifactError(
             f"the model in {folder.name} predicts its probe rows {moved:.2g} off what it did when "
             "saved; do not use it: train again, or roll back"
         )
@@ -259,6 +285,23 @@ def masks_json(model: Model, layout: Layout, initial: Any, shrink: float | None)
     return {**said, "form": a.form, "gates": a.gates}
 
 
+def read(folder: Path) -> Scorer:
+    """Return the model in a folder whose hashes were checked, or are not there yet."""
+    card = card_of(folder)
+    file = folder / CALIBRATION
+    calibration = Calibration.from_json(read_json(file)) if file.is_file() else None
+    return Scorer(_load_model(folder, card), card, calibration)
+
+
+def card_of(folder: Path) -> Card:
+    """Return what the model in a folder is, without loading it.
+
+    Raises:
+        ArtifactError: when the card is absent, or a newer release wrote it.
+    """
+    return Card.from_json(read_json(folder / "model.json"))
+
+
 def _load_model(folder: Path, card: Card) -> Model:
     model = MODELS[card.architecture.kind](card.architecture)
     model.read(folder)
@@ -279,7 +322,8 @@ def _probe_json(rows: Dataset, scorer: Scorer) -> dict[str, Any]:
     }
 
 
-def _probe_rows(said: Mapping[str, Any], layout: Layout) -> Dataset:
+def probe_of(said: Mapping[str, Any], layout: Layout) -> Dataset:
+    """Return the rows of a ``probe.json``."""
     n = len(said["scenario"])
     return Dataset(
         layout=layout,

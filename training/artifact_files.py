@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from features.errors import RegistryError
+from features.errors import ArtifactError
 
 CHECKSUMS = "checksums.json"
 """Names every other file with its SHA-256; its own hash names the artifact as a whole."""
@@ -25,7 +25,7 @@ def seal(scratch: Path, folder: Path) -> str:
     """Hash the files of ``scratch``, put it in the place of ``folder`` and return its checksum."""
     hashes = {path.name: _sha256(path) for path in sorted(scratch.iterdir())}
     write_json(scratch / CHECKSUMS, hashes)
-    _swap(scratch, folder)
+    swap(scratch, folder)
     return checksum(folder)
 
 
@@ -33,18 +33,18 @@ def checksum(folder: Path) -> str:
     """Return the hash over all files of an artifact after checking each.
 
     Raises:
-        RegistryError: when a file is absent, extra or changed.
+        ArtifactError: when a file is absent, extra or changed.
     """
     if not (folder / CHECKSUMS).is_file():
-        raise RegistryError(f"{folder} holds no complete model; train it: autoifs train")
+        raise ArtifactError(f"{folder} holds no complete model; train it: autoifs train")
     said = read_json(folder / CHECKSUMS)
     found = {path.name for path in folder.iterdir()} - {CHECKSUMS}
     for name in sorted(found ^ set(said)):
         state = "is missing from" if name in said else "does not belong to"
-        raise RegistryError(f"{name} {state} the model in {folder}; fetch it again or train again")
+        raise ArtifactError(f"{name} {state} the model in {folder}; fetch it again or train again")
     for name, wanted in said.items():
         if _sha256(folder / name) != wanted:
-            raise RegistryError(
+            raise ArtifactError(
                 f"{name} of the model in {folder} is not as it was saved; "
                 "fetch it again or train again"
             )
@@ -55,12 +55,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Return a JSON object of an artifact.
 
     Raises:
-        RegistryError: when there is none.
+        ArtifactError: when there is none.
     """
     try:
         said: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        raise RegistryError(f"{path} can't be read; fetch the model again or train again") from None
+        raise ArtifactError(f"{path} can't be read; fetch the model again or train again") from None
     return said
 
 
@@ -73,7 +73,7 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _swap(scratch: Path, folder: Path) -> None:
+def swap(scratch: Path, folder: Path) -> None:
     """Put the finished ``scratch`` in the place of ``folder``; a reader sees the old or the new."""
     old = scratch.with_name(f"{scratch.name}-old")
     if folder.exists():

@@ -54,8 +54,12 @@ class Calibration:
             probabilities: [n, M], in the order of ``tasks``.
             scenario: [n] indices in ``scenarios``.
         """
+        return self.of_logits(_logits(probabilities), scenario)
+
+    def of_logits(self, logits: NDArray[np.floating], scenario: NDArray[np.integer]) -> Floats:
+        """Return calibrated probabilities [n, M] of logits [n, M]."""
         scale, shift = np.array(self.scale)[scenario], np.array(self.shift)[scenario]
-        return _sigmoid(scale * _logits(probabilities) + shift)
+        return _sigmoid(scale * np.asarray(logits, dtype=np.float64) + shift)
 
     def to_json(self) -> dict[str, Any]:
         """Return the calibration as JSON holds it."""

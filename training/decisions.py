@@ -8,18 +8,21 @@ from training.versions import PINNED, Held
 def promote(held: Held, version: str, expect: str | None, who: str, why: str) -> Event | None:
     """Return the event that makes ``version`` champion; None when it is already.
 
+    Also whoever expected another champion then has what was wanted: a command that was cut off
+    after it had promoted may be run again.
+
     Raises:
         UnknownVersionError, ChampionChangedError, VersionInUseError: it may not.
     """
     number = held.get(version).version
+    if number == held.champion:
+        return None
     _check_expected(held, expect)
     if number in leaving(held.trail):
         raise VersionInUseError(
             f"version {number} of {held.product} is being retired; end that "
             f"(autoifs models retire {number}) and promote another version"
         )
-    if number == held.champion:
-        return None
     return event(held.trail, "promote", who, why, before=held.champion, after=number)
 
 

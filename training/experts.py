@@ -97,6 +97,9 @@ class Grouping:
 
     def __init__(self, scenario: Tensor, scenarios: int) -> None:
         """Sort rows whose scenarios are ``scenario`` [n]."""
+        self.scenario, self.scenarios = scenario, scenarios
+        if torch.compiler.is_exporting():
+            return
         self.order = torch.argsort(scenario, stable=True)
         self.back = torch.argsort(self.order)
         self.counts: list[int] = torch.bincount(scenario, minlength=scenarios).tolist()
@@ -104,8 +107,12 @@ class Grouping:
     def apply(self, layer: Callable[[int, Tensor], Tensor], values: Tensor) -> Tensor:
         """Return ``layer(k, rows)`` of each scenario's rows, in the order of ``values`` [n, …].
 
-        A scenario without a row costs nothing.
+        A scenario without a row costs nothing. In an exported program, whose shapes may not depend
+        on the rows' values, every scenario's layer gets every row instead.
         """
+        if torch.compiler.is_exporting():
+            every = torch.stack([layer(k, values) for k in range(self.scenarios)])
+            return every[self.scenario, torch.arange(len(values), device=values.device)]
         parts = torch.split(values.index_select(0, self.order), self.counts)
         done = [layer(k, rows) for k, rows in enumerate(parts) if len(rows)]
         if not done:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,12 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from features.errors import PromotionBusyError
+from features.lease import hold
+from features.objects import Objects, is_address
 from training.promotion import Lock
 
 PLACE = "AUTOIFS_LOCKS"
 """Environment variable: a folder or ``s3://bucket/prefix`` that all who promote share."""
 PATIENCE = 30.0
 """Seconds to wait for another process."""
+EXPIRY = 30.0
+"""Seconds after which the lease of a killed process is free; a promotion takes a few."""
 
 
 def lock_of(client: Any, product: str) -> Lock:
@@ -24,6 +29,8 @@ def lock_of(client: Any, product: str) -> Lock:
         PromotionBusyError: no place is known that all who promote share.
     """
     place = os.environ.get(PLACE) or _artifacts(client, product)
+    if is_address(place):
+        return on_store(place, product)
     folder = Path(place.removeprefix("file://"))
     if folder.is_absolute():
         return in_folder(folder, product)
@@ -37,6 +44,20 @@ def lock_of(client: Any, product: str) -> Lock:
 def _artifacts(client: Any, product: str) -> str:
     found = client.get_experiment_by_name(product)
     return str(found.artifact_location) if found else ""
+
+
+@contextmanager
+def on_store(place: str, product: str) -> Iterator[Callable[[], None]]:
+    """Hold a lease on an object store; a killed holder's is taken over when it has expired.
+
+    Raises:
+        LeaseTaken: another process held it for too long.
+        StoreError: the store refuses.
+    """
+    owner = f"a promotion on {socket.gethostname()}"
+    key = f"{product}.promotion"
+    with hold(Objects(place), key, owner, seconds=EXPIRY, patience=EXPIRY + PATIENCE) as lease:
+        yield lease.check
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from features.errors import RegistryError
+from features.errors import ArtifactError
 from training.architecture import Architecture
 from training.losses import masked_loss
 from training.prepare import Inputs
@@ -64,12 +64,12 @@ class Model(nn.Module):
         """Take over what :meth:`write` wrote.
 
         Raises:
-            RegistryError: when the files are not of a model of this shape.
+            ArtifactError: when the files are not of a model of this shape.
         """
         try:
             self.load_state_dict(load_file(folder / WEIGHTS))
         except Exception as error:  # safetensors and torch raise kinds of their own
             reason = str(error).splitlines()[0]
-            raise RegistryError(
+            raise ArtifactError(
                 f"{folder.name}/{WEIGHTS} does not fit: {reason}; train again"
             ) from None

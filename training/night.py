@@ -18,11 +18,12 @@ from features.lake import Lake
 from features.spec.layout import Layout, layout_of
 from features.spec.load import spec_hash
 from features.spec.model import Spec
-from training import artifact
+from training import artifact, calibration
 from training.architecture import Architecture, Kind, architecture_of
 from training.artifact import Card
 from training.artifact_files import read_json
 from training.autoifs import AutoIFS
+from training.calibration import Calibration
 from training.data import (
     Dataset,
     Vocabulary,
@@ -38,6 +39,7 @@ from training.model import Model
 from training.prepare import NumberStats, inputs_of, measure_numbers
 from training.rows import Examples
 from training.schedule import Decision
+from training.scores import predict
 from training.search import (
     Masks,
     Record,
@@ -52,7 +54,7 @@ from training.teacher import softened
 from training.trainer import Diverged, Trainer
 from training.zoo import build
 
-RECIPE = 1
+RECIPE = 2
 """Counts up when the same data and spec train another model, so that nights are trained again."""
 
 
@@ -232,6 +234,7 @@ def fit(
         masks=artifact.masks_json(model, card.layout, learned.initial, learned.shrink),
         history={"settings": learned.settings, "stages": learned.stages, "looks": looks},
         probe=material.probe,
+        calibration=_calibrated(spec, model, material),
     )
     strength = artifact.masks_json(model, card.layout, None, None)["strength"]
     return Fitted(
@@ -330,6 +333,21 @@ def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -
     if frozen is not None:
         return freeze_and_retrain(trainer, search, frozen, epochs, record)
     return search_and_retrain(trainer, search, epochs, record)
+
+
+def _calibrated(spec: Spec, model: Model, material: Material) -> Calibration | None:
+    """Return the calibration of each cell on the validation days, which no weight was fitted to."""
+    if spec.training.calibration == "none":
+        return None
+    trees = material.trees if isinstance(model, LightGBM) else None
+    rows, layout = (trees or material).validate, material.card.layout
+    return calibration.fit(
+        torch.sigmoid(predict(model, rows.inputs).double()).numpy(),
+        rows.labels.numpy(),
+        rows.inputs.scenario.numpy(),
+        layout.scenarios,
+        layout.tasks,
+    )
 
 
 def _card(material: Material, kind: Kind) -> Card:

@@ -135,13 +135,14 @@ def inputs_of(dataset: Dataset, stats: NumberStats, sizes: Sequence[int]) -> Inp
         dataset: the rows.
         stats: how numbers are scaled.
         sizes: rows of each embedding, categories then multi-value; a token beyond, which the
-            vocabulary got after the model was trained, is read as unknown.
+            vocabulary got after the model was trained, is read as unknown: 0, or none in a bag.
     """
     count = dataset.categories.shape[1]
     known = np.array(sizes, dtype=np.int32)
     tokens = [np.where(dataset.categories < known[:count], dataset.categories, 0)]
     tokens += [
-        np.where(bag < size, bag, 0) for bag, size in zip(dataset.multi, known[count:], strict=True)
+        np.where(bag < size, bag, -1)
+        for bag, size in zip(dataset.multi, known[count:], strict=True)
     ]
     return Inputs(
         scenario=torch.from_numpy(dataset.scenario),

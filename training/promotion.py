@@ -9,7 +9,7 @@ row's: see ``locks.py``. The event is written as begun, then the alias, then the
 a killed process left begun is settled by the next change, from the alias.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -84,6 +84,29 @@ def under_lock(client: Any, lock: Lock, product: str, decide: Decide) -> Event |
             write(decided)
         _check(product, decided, decided.after, now.champion)
         return decided
+
+
+def tag_in_database(uri: str, product: str, version: str, tags: Mapping[str, str]) -> None:
+    """Set tags of a version in one transaction of MLflow's database.
+
+    Raises:
+        Unreadable, Unreachable, Busy: nothing was changed.
+    """
+    with changing(uri) as ask:
+        workspace = _locked(ask, product)
+        for key, value in tags.items():
+            ask(
+                "INSERT INTO model_version_tags (workspace, name, version, key, value) "
+                "VALUES (:workspace, :name, :version, :key, :value) "
+                "ON CONFLICT (workspace, key, name, version) DO UPDATE SET value = excluded.value",
+                {
+                    "workspace": workspace,
+                    "name": product,
+                    "version": int(version),
+                    "key": key,
+                    "value": value,
+                },
+            )
 
 
 def _locked(ask: Ask, product: str) -> str:

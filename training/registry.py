@@ -15,7 +15,7 @@ from training import decisions
 from training.artifact_files import checksum
 from training.database import Busy, Unreachable, Unreadable, file_of, is_database, reading
 from training.locks import lock_of
-from training.promotion import Decide, in_database, under_lock
+from training.promotion import Decide, in_database, tag_in_database, under_lock
 from training.trail import Event
 from training.versions import CHALLENGER, CHAMPION, Held, Version, read, read_client
 
@@ -28,6 +28,7 @@ _QUIET = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute; by default a refusal takes four
 }
 
 
@@ -105,17 +106,20 @@ class Registry:
         """Return the version on trial, if there is one."""
         return self.held().by_alias(CHALLENGER)
 
-    def attach(self, version: str, path: Path, folder: str) -> str:
-        """Keep a file beside a version, in a folder of its run; return where it lies then."""
-        one = self.get(version)
+    def tag(self, version: str, **tags: str) -> None:
+        """Set tags of a version, all or none where MLflow's database can be reached."""
+        if self.database is not None:
+            try:
+                tag_in_database(self.database, self.product, version, tags)
+            except (Unreachable, Busy) as error:
+                raise self._silent(self.database, error, "; nothing was changed") from None
+            except Unreadable as error:
+                log.debug("tagging through MLflow instead of its database: %s", error)
+            else:
+                return
         with self._mlflow() as client:
-            client.log_artifact(one.run_id, str(path), folder)
-        return f"runs:/{one.run_id}/{folder}/{path.name}"
-
-    def tag(self, version: str, key: str, value: str) -> None:
-        """Set one tag of a version."""
-        with self._mlflow() as client:
-            client.set_model_version_tag(self.product, version, key, value)
+            for key, value in tags.items():
+                client.set_model_version_tag(self.product, version, key, value)
 
     def untag(self, version: str, key: str) -> None:
         """Take one tag from a version."""
@@ -195,7 +199,7 @@ class Registry:
                 ) from None
             except Unreadable as error:
                 log.debug("changing through MLflow instead of its database: %s", error)
-        with self._mlflow() as client:
+        with self._mlflow("; what became of it: autoifs models history") as client:
             return under_lock(client, lock_of(client, self.product), self.product, decide)
 
     def download(self, version: str, into: Path, part: str = CHALLENGER) -> Path:
@@ -206,7 +210,7 @@ class Registry:
         """
         wanted = self.get(version)
         into.mkdir(parents=True, exist_ok=True)
-        folder = self._fetch(wanted, into, part)
+        folder = self._fetch(wanted, into, wanted.tags.get(f"part_{part}", part))
         said = wanted.tags.get("checksum" if part == CHALLENGER else f"checksum_{part}")
         if checksum(folder) != said:
             raise ArtifactError(
@@ -214,6 +218,47 @@ class Registry:
                 "roll back (autoifs models rollback) or train again"
             )
         return folder
+
+    def add_part(self, version: str, name: str, folder: Path, checksum: str) -> None:
+        """Keep one more folder beside a version's models, and its checksum in the version's tags.
+
+        Its place is named after the checksum, so that two who add it at once, or one who is killed
+        in between, never leave files and a checksum that do not belong together.
+
+        Args:
+            version: whose run gets it.
+            name: what :meth:`download` calls it.
+            folder: a sealed folder.
+            checksum: of the folder.
+        """
+        one, place = self.get(version), f"{name}-{checksum[:12]}"
+        root = _root_on_this_machine(one.source)
+        if root is not None:
+            scratch = root / f".{place}.{os.getpid()}"
+            shutil.copytree(folder, scratch)
+            if (root / place).exists():
+                shutil.rmtree(scratch)
+            else:
+                scratch.rename(root / place)
+        else:
+            with self._mlflow() as client:
+                client.log_artifacts(one.run_id, str(folder), place)
+        self.tag(version, **{f"part_{name}": place, f"checksum_{name}": checksum})
+
+    def attach(self, version: str, path: Path, folder: str) -> str:
+        """Keep a file beside a version, in a folder of its run; return where it lies then."""
+        one = self.get(version)
+        root = _root_on_this_machine(one.source)
+        if root is not None:
+            beside = root / folder
+            beside.mkdir(parents=True, exist_ok=True)
+            scratch = beside / f".{path.name}.{os.getpid()}"
+            shutil.copyfile(path, scratch)
+            scratch.replace(beside / path.name)
+        else:
+            with self._mlflow() as client:
+                client.log_artifact(one.run_id, str(path), folder)
+        return f"runs:/{one.run_id}/{folder}/{path.name}"
 
     def _fetch(self, version: Version, into: Path, part: str) -> Path:
         """Copy a part from where it lies when that is this machine, else let MLflow fetch it."""
@@ -251,7 +296,7 @@ class Registry:
         return file is None or file.exists()
 
     @contextmanager
-    def _mlflow(self) -> Iterator[Any]:
+    def _mlflow(self, outcome: str = "") -> Iterator[Any]:
         """Yield MLflow's client and turn its failures into one sentence."""
         for name, value in _QUIET.items():
             os.environ.setdefault(name, value)
@@ -261,7 +306,7 @@ class Registry:
         try:
             yield self._opened()
         except (MlflowException, SQLAlchemyError) as error:
-            raise self._silent(self.uri, error) from error
+            raise self._silent(self.uri, error, outcome) from error
 
     def _silent(self, uri: str, error: Exception, outcome: str = "") -> MlflowError:
         """Return the error of a store that does not answer as it should."""
@@ -313,9 +358,15 @@ def _log(
 
 
 def _on_this_machine(source: str, part: str) -> Path | None:
-    """Return where a part lies beside the challenger's ``source``; None when that is elsewhere."""
-    near = Path(source.removeprefix("file://")).with_name(part)
-    return near if near.is_absolute() and near.is_dir() else None
+    """Return where a part lies; None when that is not this machine."""
+    root = _root_on_this_machine(source)
+    return root / part if root is not None and (root / part).is_dir() else None
+
+
+def _root_on_this_machine(source: str) -> Path | None:
+    """Return the folder of all artifacts of a version's run, when it lies on this machine."""
+    near = Path(source.removeprefix("file://"))
+    return near.parent if near.is_absolute() and near.is_dir() else None
 
 
 def _without_password(uri: str) -> str:

@@ -1,6 +1,6 @@
 """Champion against challenger on the same samples: who is better where, and how sure is that."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -15,6 +15,8 @@ from validation.statistic import measure as take
 
 Measure = Literal["logloss", "auc"]
 Verdict = Literal["better", "worse", "same", "insufficient"]
+Tolerance = float | Callable[[str, str], float]
+"""How much worse a cell may be: one number, or a function of scenario and task."""
 
 _ROUNDING = 9
 """Digits kept of differences: below that, two sums of the same terms differ by their order."""
@@ -64,7 +66,7 @@ def compare(
     layout: Layout,
     *,
     measure: Measure = "logloss",
-    tolerance: float = 0.0,
+    tolerance: Tolerance = 0.0,
     confidence: float = 0.95,
     minimum: int = 30,
     replicates: int = REPLICATES,
@@ -120,7 +122,7 @@ def compare_measured(
     samples: Judged,
     *,
     measure: Measure,
-    tolerance: float,
+    tolerance: Tolerance,
     confidence: float,
     minimum: int,
 ) -> list[Comparison]:
@@ -194,7 +196,7 @@ class _Judge:
     """What every comparison of one call shares."""
 
     measure: Measure
-    tolerance: float
+    tolerance: Tolerance
     confidence: float
     samples: Judged
 
@@ -237,12 +239,19 @@ class _Judge:
         bounds = change.estimate(self.confidence)
         difference = round(change.value, _ROUNDING)
         found = replace(found, difference=difference, low=bounds.low, high=bounds.high)
-        beyond = found.worsening - (0.0 if group == (None, None) else self.tolerance)
+        beyond = found.worsening - self._allowed(found)
         return replace(
             found,
             p=p_value(difference, error),
             p_worse=p_value(beyond, error) if beyond > 0 else 1.0,
         )
+
+    def _allowed(self, one: Comparison) -> float:
+        """Return how much worse a group may be; on the whole a model must not be."""
+        if not (one.scenario or one.task):
+            return 0.0
+        allowed = self.tolerance
+        return allowed(one.scenario, one.task) if callable(allowed) else allowed
 
     def _judged(self, found: dict[Group, Comparison], enough: set[Group]) -> list[Comparison]:
         """Adjust the p-values within cells, pooled tasks and the whole; add the verdicts."""

@@ -1,6 +1,6 @@
 """The gate: whether a challenger may become champion, and the sentences that say why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,9 @@ from validation.metrics import CellMetrics
 Outcome = Literal["promoted", "rejected", "first", "reported"]
 
 
+Row = Mapping[str, Any]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One thing a challenger must be, whatever the champion is."""
@@ -24,6 +27,8 @@ class Check:
     """What was found."""
     first_only: bool = False
     """Whether it counts only while there is no champion to compare with."""
+    always: bool = True
+    """Whether it counts in mode ``off`` too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +85,60 @@ def sanity(
     ]
 
 
+def calibration(gate: Gate, metrics: Sequence[Row]) -> list[Check]:
+    """Return a check for every cell whose probabilities are out of bounds beyond doubt.
+
+    A cell whose interval reaches into the bounds is let through, as is one without an interval for
+    want of labels.
+
+    Args:
+        gate: declares the bounds.
+        metrics: the challenger's rows of the table ``metrics``: ``scenario``, ``task``, ``slice``,
+            ``metric``, ``value``, ``low``, ``high``.
+    """
+    least, most = gate.calibration.pcoc
+    found = []
+    for row in metrics:
+        if not (row["scenario"] and row["task"]) or row.get("slice") or row.get("low") is None:
+            continue
+        if row["metric"] == "pcoc" and (row["low"] > most or row["high"] < least):
+            found.append(_off(row, "predicted over observed positives", f"{least:g} … {most:g}"))
+        worst = gate.calibration.ece
+        if row["metric"] == "ece" and worst is not None and row["low"] > worst:
+            found.append(_off(row, "the calibration error", f"at most {worst:g}"))
+    return found or [
+        Check(
+            name="calibration",
+            passed=True,
+            sentence="no cell's probabilities are out of bounds beyond doubt",
+            always=False,
+        )
+    ]
+
+
+def _off(row: Row, what: str, bounds: str) -> Check:
+    return Check(
+        name="calibration",
+        passed=False,
+        sentence=(
+            f"{row['scenario']} × {row['task']}: {what} is {row['value']:.3g} "
+            f"(interval {row['low']:.3g} … {row['high']:.3g}, allowed {bounds})"
+        ),
+        always=False,
+    )
+
+
+def drift(findings: Sequence[Row]) -> Iterator[Check]:
+    """Yield a check for every finding of drift whose severity is ``stop``.
+
+    Args:
+        findings: ``severity`` and ``text`` of what moved.
+    """
+    for finding in findings:
+        if finding["severity"] == "stop":
+            yield Check(name="drift", passed=False, sentence=str(finding["text"]), always=False)
+
+
 def decide(
     gate: Gate,
     comparisons: Sequence[Comparison],
@@ -89,17 +148,19 @@ def decide(
     """Decide whether the challenger becomes champion.
 
     In mode ``enforce`` it does when every check passes and, against a champion, no cell is worse
-    beyond the tolerance and the whole is not worse. The first model only has to pass the checks.
-    Mode ``report`` says the same and promotes nothing: a person does. Mode ``off`` asks for the
-    checks alone.
+    beyond its tolerance and the whole is not worse. The first model only has to pass the checks.
+    Mode ``report`` says the same and promotes nothing: a person does. Mode ``off`` asks only for
+    the checks that always count.
 
     Args:
         gate: the spec's section.
         comparisons: from ``compare``; unused while there is no champion.
         champion_exists: whether a model is in use.
-        checks: from ``sanity``, and whatever else must hold.
+        checks: from ``sanity``, ``calibration``, ``drift``, and whatever else must hold.
     """
     counted = [check for check in checks if not (check.first_only and champion_exists)]
+    if gate.mode == "off":
+        counted = [check for check in counted if check.always]
     objections = [f"{check.name}: {check.sentence}" for check in counted if not check.passed]
     if champion_exists and gate.mode != "off":
         objections += _objections(gate, comparisons)
@@ -127,7 +188,8 @@ def _objections(gate: Gate, comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def _worse(gate: Gate, one: Comparison) -> str:
-    allowed = "" if one.name == "overall" else f", more than the tolerance of {gate.tolerance:g}"
+    tolerance = gate.tolerance_of(one.scenario, one.task)
+    allowed = "" if one.name == "overall" else f", more than the tolerance of {tolerance:g}"
     return (
         f"{one.name}: {one.measure} is worse by {one.worsening:.4f}{allowed} "
         f"({_bounds(one)}, p = {one.p_worse:.3g})"

@@ -422,6 +422,11 @@ def _dangling(spec: Spec) -> list[str]:
     for column in spec.training.search.context:
         if column not in known:
             found.append(_unknown("training.search.context", column, known))
+    cells = [f"{k}/{m}" for k in spec.scenarios.names for m in spec.tasks if spec.has(k, m)]
+    judged = [*spec.scenarios.names, *spec.tasks, *cells]
+    for name in spec.gate.tolerances:
+        if name not in judged:
+            found.append(_unknown("gate.tolerances", name, judged))
     log = spec.sources.get(spec.impression.source)
     nested = log is not None and log.kind != "csv"
     for column in _columns(spec):

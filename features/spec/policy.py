@@ -138,6 +138,8 @@ class Training(Section):
     """Of AutoIFS's gates, and of what another model learns from held-out rows."""
     ema: float = Field(default=0.99, ge=0, lt=1)
     """Decay of the weights' moving average, per step; 0 turns it off."""
+    calibration: Literal["cell", "none"] = "cell"
+    """Whether each cell's probabilities are corrected by what its validation days showed."""
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     teacher: Annotated[Teacher | None, BeforeValidator(_by_name)] = None
@@ -149,6 +151,38 @@ class Training(Section):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
 
+Bounds = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
+
+
+class CalibrationBounds(Section):
+    """How far a cell's probabilities may be off before its model is refused."""
+
+    pcoc: Bounds = (0.5, 2.0)
+    """Least and most of predicted over observed positives."""
+    ece: float | None = Field(default=None, gt=0)
+    """Most of the expected calibration error, in probability; left out: any."""
+
+    @field_validator("pcoc")
+    @classmethod
+    def _in_order(cls, pcoc: Bounds) -> Bounds:
+        if pcoc[0] >= pcoc[1]:
+            raise ValueError("give the least first, such as [0.8, 1.25]")
+        return pcoc
+
+
+class Approval(Section):
+    """How a person is asked before the champion changes."""
+
+    timeout: Duration = timedelta(days=7)
+    """How long the question stands."""
+    otherwise: Literal["reject", "approve"] = "reject"
+    """What is done when nobody answers in time."""
+
+
+def _asked(value: object) -> object:
+    return Approval() if value is True else None if value is False else value
+
+
 class Gate(Section):
     """The test a challenger must pass to become champion."""
 
@@ -156,11 +190,23 @@ class Gate(Section):
     measure: Literal["logloss", "auc"] = "logloss"
     tolerance: float = Field(default=0.002, ge=0)
     """How much worse than the champion a cell may be."""
+    tolerances: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """The same for a scenario, a task, or a cell (``scenario/task``), which goes first."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     minimum: int = Field(default=30, ge=1)
     """Positives, negatives and users a cell needs before it is judged."""
-    approval: bool = False
-    """Whether a person must agree in Airflow before the champion changes."""
+    calibration: CalibrationBounds = CalibrationBounds()
+    approval: Annotated[
+        Approval | None, BeforeValidator(_asked, json_schema_input_type=bool | Approval)
+    ] = None
+    """Whether, and how, a person must agree before the champion changes."""
+
+    def tolerance_of(self, scenario: str, task: str) -> float:
+        """Return how much worse a cell may be; ``''`` stands for all scenarios."""
+        for name in (f"{scenario}/{task}", scenario, task):
+            if name in self.tolerances:
+                return self.tolerances[name]
+        return self.tolerance
 
 
 DriftMeasure = Literal[
@@ -241,9 +287,12 @@ class Evaluation(Section):
         return slices
 
 
+Event = Literal["failure", "rejection", "drift", "late"]
+
+
 class Alerts(Section):
-    """Where a failed or refused night is told."""
+    """Where a night that failed, was refused, drifted or is late is told."""
 
     webhook_env: str | None = None
     """Environment variable with the address of a Slack-compatible webhook."""
-    on: tuple[Literal["failure", "rejection"], ...] = ("failure", "rejection")
+    on: tuple[Event, ...] = ("failure", "rejection", "drift", "late")

@@ -42,6 +42,30 @@ def models_promote(
     _models("promote", spec, home, debug, version=version, expect=expect, why=why)
 
 
+@models_app.command("approve")
+def models_approve(
+    version: AVersion,
+    why: Why = "",
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Make a version that waits for a person's word the champion."""
+    _models("approve", spec, home, debug, version=version, why=why)
+
+
+@models_app.command("reject")
+def models_reject(
+    version: AVersion,
+    why: Why = "",
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Refuse a version that waits for a person's word; the champion stays."""
+    _models("reject", spec, home, debug, version=version, why=why)
+
+
 @models_app.command("rollback")
 def models_rollback(
     why: Why = "", spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
@@ -60,6 +84,18 @@ def models_retire(
 ) -> None:
     """Delete a version that has no alias, is not pinned, and that no rollback goes back to."""
     _models("retire", spec, home, debug, version=version, why=why)
+
+
+@models_app.command("fetch")
+def models_fetch(
+    version: AVersion,
+    out: Annotated[Path, typer.Option(help="The folder to make; it is replaced.")],
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Fetch what serves a version into a folder of its own."""
+    _models("fetch", spec, home, debug, version=version, out=out)
 
 
 @models_app.command("pin")

@@ -58,6 +58,32 @@ def report(
     _step("report", spec, home, ds, debug)
 
 
+@app.command("score")
+def score_command(
+    source: Annotated[
+        Path, typer.Option("--in", help="Raw rows: a Delta table, Parquet, CSV or Arrow.")
+    ],
+    out: Annotated[Path, typer.Option(help="The Parquet file of scores to write.")],
+    model: Annotated[
+        str, typer.Option(help="A version, champion, challenger, or a serving folder.")
+    ] = "champion",
+    ds: Annotated[str | None, typer.Option("--ds", help="Only this day, YYYY-MM-DD.")] = None,
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Score raw feature rows in batches with a registered model, without Spark."""
+
+    def work() -> Result:
+        from jobs.score import score
+
+        product, place, _ = product_of(spec, home)
+        day = parse_day(ds).isoformat() if ds else None
+        return score(spec=product, home=place, model=model, source=source, target=out, day=day)
+
+    perform("score", debug, work)
+
+
 @app.command()
 def alert(
     event: Annotated[str, typer.Option(help="failure or rejection.")],

@@ -39,7 +39,7 @@ def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences
     first = nights(spec, FIRST)
     alone = shop_lake.open("metrics").to_pyarrow_table().to_pylist()
     assert first["champion"] is None
-    assert {row["diff"] for row in alone if row["role"] != "calibrated"} == {None}
+    assert {row["diff"] for row in alone if row["role"] != "uncalibrated"} == {None}
     before, after = (
         next(
             row
@@ -47,7 +47,7 @@ def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences
             if (row["role"], row["metric"], row["scenario"], row["task"], row["slice"])
             == (role, "logloss", "", "click", "")
         )
-        for role in ("challenger", "calibrated")
+        for role in ("challenger", "uncalibrated")
     )
     assert after["diff"] == pytest.approx(after["value"] - before["value"], abs=1e-8)
     assert after["diff"] != 0

@@ -165,7 +165,7 @@ def test_a_retired_version_and_its_run_are_gone_and_the_trail_says_by_whom(regis
         register(registry, part, ds)
     registry.promote("2", who="anna")
     registry.promote("3", who="anna")
-    registry.tag("1", "pinned", "the paper's")
+    registry.tag("1", pinned="the paper's")
     for number, reason in {
         "1": "pinned",
         "2": "rollback",

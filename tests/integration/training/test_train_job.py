@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from features.errors import RegistryError, TrainingError
+from features.spec import layout_of
 from features.spec.policy import Teacher
 from features.spec.search import Search
 from jobs.models import history, list_versions, promote, rollback
@@ -61,6 +62,24 @@ def test_a_night_trains_a_challenger_and_a_baseline_that_can_score_its_judge_day
         scores = scorer.score(rows)
         assert np.isnan(scores[rows.scenario == 1, 1]).all()
         assert not np.isnan(scores[:, 0]).any()
+
+
+def test_every_cell_is_calibrated_on_the_validation_days_unless_the_spec_says_no(
+    run, shop, home, shop_lake
+):
+    run()
+    folder = home.work("shop", NIGHT) / "train" / "challenger"
+    line = load(folder).calibration
+    version = shop_lake.open("encoded").version()
+    validation = read_days(shop_lake, layout_of(shop), [date(2026, 3, 7)], version)
+    known = ~np.isnan(validation.labels)
+    for k in range(2):
+        counts = tuple(known[validation.scenario == k].sum(axis=0).tolist())
+        assert line.labels[k] == counts
+    assert sum(map(sum, line.labels)) > 0
+    run(spec=changed(shop, calibration="none"))
+    assert load(folder).calibration is None
+    assert not (folder / "calibration.json").exists()
 
 
 def test_the_same_night_is_trained_once_before_and_after_it_is_registered(

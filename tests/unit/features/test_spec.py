@@ -88,6 +88,21 @@ BROKEN = [
     ),
     ("source: views, key", "source: people, key", "impression.source: 'people'"),
     ("{column: place, values", "{values", "'column' and 'values' go together"),
+    (
+        "product: shop",
+        "gate: {tolerances: {search/clik: 0.1}}\nproduct: shop",
+        "gate.tolerances: 'search/clik' is not declared",
+    ),
+    (
+        "product: shop",
+        "gate: {calibration: {pcoc: [2, 1]}}\nproduct: shop",
+        "gate.calibration.pcoc: give the least first",
+    ),
+    (
+        "product: shop",
+        "gate: {approval: {otherwise: ask}}\nproduct: shop",
+        "gate.approval.otherwise: must be one of 'reject' or 'approve'",
+    ),
     (", key: user_id}", "}", "give 'time' for a stream of events or 'key' for a table"),
     ("product: shop", "product: [shop", "not valid YAML"),
     (SHOP, "- shop", "must be a mapping"),

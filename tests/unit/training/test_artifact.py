@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -7,14 +8,15 @@ import pytest
 from features.errors import RegistryError
 from training import artifact
 from training.artifact import Card, arrange, load, masks_json, save, verify
-from training.artifact_files import checksum
+from training.artifact_files import checksum, seal
+from training.calibration import Calibration
 from training.prepare import measure_numbers
 from training.zoo import build
 
 
 @pytest.fixture
 def saved(tmp_path, architecture, dataset, layout):
-    def make(folder="model", **changed):
+    def make(folder="model", calibration=None, **changed):
         a, rows = architecture(**changed), dataset(80)
         card = Card(
             architecture=a,
@@ -25,7 +27,15 @@ def saved(tmp_path, architecture, dataset, layout):
         )
         model = build(a, 1)
         masks = masks_json(model, layout, None, None)
-        save(tmp_path / folder, model, card, masks=masks, history={"looks": []}, probe=rows)
+        save(
+            tmp_path / folder,
+            model,
+            card,
+            masks=masks,
+            history={"looks": []},
+            probe=rows,
+            calibration=calibration,
+        )
         return tmp_path / folder
 
     return make
@@ -47,6 +57,38 @@ def test_a_model_comes_back_from_its_folder_and_predicts_the_same(saved, dataset
     scores = load(folder).score(dataset(30, seed=4))
     assert scores.shape == (30, 2)
     assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_a_calibrated_model_answers_calibrated_here_and_after_it_came_back(saved, dataset, layout):
+    line = Calibration(
+        scenarios=layout.scenarios,
+        tasks=layout.tasks,
+        scale=((2.0, 1.0), (1.0, 1.0), (0.5, 1.0)),
+        shift=((0.0, 0.0), (-1.0, 0.0), (0.0, 3.0)),
+        labels=((9, 9),) * 3,
+    )
+    folder, rows = saved(calibration=line), dataset(60, seed=4)
+    scorer = load(folder)
+    before = scorer.uncalibrated.score(rows).astype(np.float64)
+    assert np.allclose(before, load(saved("plain")).score(rows), atol=1e-7)
+    logit = np.log(before) - np.log1p(-before)
+    k = rows.scenario
+    wanted = 1 / (1 + np.exp(-(np.array(line.scale)[k] * logit + np.array(line.shift)[k])))
+    assert np.allclose(scorer.score(rows), wanted, atol=1e-6)
+    assert not np.allclose(before, wanted, atol=0.1)
+    assert verify(folder) == checksum(folder)
+
+
+def test_a_model_of_a_release_before_calibration_is_read(saved, dataset, tmp_path):
+    folder, rows = saved(), dataset(30)
+    wanted = load(folder).score(rows)
+    scratch = tmp_path / "scratch"
+    shutil.copytree(folder, scratch)
+    (scratch / "checksums.json").unlink()
+    said = json.loads((scratch / "model.json").read_text())
+    (scratch / "model.json").write_text(json.dumps({**said, "format": 1}))
+    seal(scratch, folder)
+    assert (load(folder).score(rows) == wanted).all()
 
 
 def test_the_folder_holds_only_safetensors_and_json(saved):
@@ -86,7 +128,7 @@ def test_a_model_that_predicts_otherwise_than_when_saved_is_refused(saved, monke
 def test_a_format_of_another_release_is_refused(saved):
     folder = saved()
     said = json.loads((folder / "model.json").read_text())
-    with pytest.raises(RegistryError, match="format 99 and this release reads 1"):
+    with pytest.raises(RegistryError, match="format 99 and this release reads 2"):
         Card.from_json({**said, "format": 99})
 
 

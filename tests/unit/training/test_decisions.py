@@ -54,8 +54,9 @@ def test_a_promotion_says_from_whom_to_whom_by_whom_and_why():
     assert promote(HELD, "challenger", None, "bob", "").after == "4"
 
 
-def test_the_champion_is_promoted_to_nothing():
-    assert promote(HELD, "2", "2", "bob", "") is None
+@pytest.mark.parametrize("expect", ["2", "1", None])
+def test_the_champion_is_promoted_to_nothing(expect):
+    assert promote(HELD, "2", expect, "bob", "") is None
 
 
 @pytest.mark.parametrize("expect", ["1", "none"])

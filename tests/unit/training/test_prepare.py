@@ -57,5 +57,5 @@ def test_a_token_newer_than_the_model_is_read_as_unknown(dataset):
     rows.multi[0][:, 0] = [5, 6, -1]
     index = inputs_of(rows, measure_numbers(rows), SIZES).index
     assert index[:, 0].tolist() == [6, 0, 0]
-    assert index[:, 2].tolist() == [5, 0, -1]
+    assert index[:, 2].tolist() == [5, -1, -1]
     assert index.dtype == torch.int32

@@ -92,6 +92,17 @@ def test_a_loss_within_the_tolerance_is_no_worsening_of_a_cell_but_one_of_the_wh
     assert loose["", ""] == "worse"
 
 
+def test_each_cell_may_have_a_tolerance_of_its_own():
+    logits, *rest = market(40_000)
+
+    def allowed(scenario: str, task: str) -> float:
+        return 0.05 if (scenario, task) == ("feed", "click") else 0.0
+
+    found = compare(sigmoid(logits), blurred(logits, 0.3), *rest, SHOP, tolerance=allowed)
+    assert verdicts(found)["feed", "click"] == "same"
+    assert verdicts(found)["live", "click"] == "worse"
+
+
 def test_too_few_positives_leave_a_cell_unjudged_and_out_of_the_whole():
     logits, labels, scenario, users = market(1000)
     labels[:, 1] = 0

@@ -5,7 +5,7 @@ import pytest
 
 from features.spec.policy import Gate
 from validation.comparison import Comparison
-from validation.gate import Check, decide, sanity
+from validation.gate import Check, calibration, decide, drift, sanity
 from validation.intervals import Estimate
 from validation.metrics import CellMetrics
 
@@ -127,3 +127,65 @@ def test_a_cell_that_does_not_exist_is_asked_for_no_prediction():
     absent = np.array([[0.1, np.nan], [0.3, 0.2]]), np.array([[0, np.nan], [1, 0]])
     finite, _ = sanity(*absent, [])
     assert finite.passed
+
+
+def measured(metric, value, low, high, scenario="live", task="click", **more):
+    names = {"scenario": scenario, "task": task, "slice": ""}
+    return {**names, "metric": metric, "value": value, "low": low, "high": high, **more}
+
+
+def test_a_cell_whose_probabilities_are_out_of_bounds_beyond_doubt_rejects_and_is_named():
+    gate = Gate.model_validate({"calibration": {"pcoc": [0.8, 1.25], "ece": 0.05}})
+    rows = [
+        measured("pcoc", 1.42, 1.31, 1.54),
+        measured("ece", 0.09, 0.06, 0.12, scenario="feed"),
+        measured("pcoc", 1.3, 1.2, 1.4, scenario="search"),
+        measured("pcoc", 9.0, None, None, task="buy"),
+        measured("pcoc", 9.0, 8.0, 9.5, scenario=""),
+        measured("pcoc", 9.0, 8.0, 9.5, slice="new_users"),
+        measured("auc", 0.5, 0.4, 0.6),
+    ]
+    decision = decide(gate, ALL_SAME, True, [*FINE, *calibration(gate, rows)])
+    assert decision.verdict == "rejected"
+    assert decision.reasons[1:] == [
+        "calibration: live × click: predicted over observed positives is 1.42 "
+        "(interval 1.31 … 1.54, allowed 0.8 … 1.25)",
+        "calibration: feed × click: the calibration error is 0.09 "
+        "(interval 0.06 … 0.12, allowed at most 0.05)",
+    ]
+    assert [check.passed for check in calibration(gate, rows[2:])] == [True]
+
+
+def test_drift_of_severity_stop_rejects_and_a_warning_does_not():
+    found = list(
+        drift(
+            [
+                {"severity": "warn", "text": "the device moved"},
+                {"severity": "stop", "text": "search: half of the queries are unknown"},
+            ]
+        )
+    )
+    decision = decide(Gate(), ALL_SAME, True, [*FINE, *found])
+    assert decision.reasons[1:] == ["drift: search: half of the queries are unknown"]
+    assert decide(Gate(), [], False, [*FINE, *found]).verdict == "rejected"
+
+
+def test_a_gate_that_is_off_asks_for_sound_files_and_finite_numbers_only():
+    off = Gate(mode="off")
+    found = [
+        *calibration(off, [measured("pcoc", 9.0, 8.0, 9.5)]),
+        *drift([{"severity": "stop", "text": "x"}]),
+    ]
+    assert decide(off, ONE_WORSE, True, [*FINE, *found]).promote
+    broken = Check(name="artifact", passed=False, sentence="model.json is not as it was saved")
+    assert not decide(off, ONE_WORSE, True, [*FINE, broken]).promote
+
+
+def test_a_cell_may_have_a_tolerance_of_its_own():
+    gate = Gate(tolerance=0.002, tolerances={"live": 0.01, "live/click": 0.015, "buy": 0.5})
+    assert gate.tolerance_of("live", "click") == 0.015
+    assert gate.tolerance_of("live", "buy") == 0.01
+    assert gate.tolerance_of("feed", "buy") == 0.5
+    assert gate.tolerance_of("", "") == 0.002
+    decision = decide(gate, ONE_WORSE, True, FINE)
+    assert "worse by 0.0200, more than the tolerance of 0.015 (" in decision.reasons[1]

@@ -1,0 +1,292 @@
+"""Promotions that race, are killed, or lose MLflow: on SQLite and on PostgreSQL, through a server
+and without one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from features.errors import MlflowError
+from jobs.cluster.postgres import Postgres
+from jobs.cluster.server import HOST, Server, tried
+from training.registry import DATABASE, Registry
+from training.versions import Held
+
+pytestmark = pytest.mark.slow
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+PROMOTER = """
+import json, os, signal, sys, time
+from pathlib import Path
+from features.errors import RegistryError
+from training import promotion
+from training.registry import Registry
+
+uri, product, version, expect, moment, victim, go = sys.argv[1:]
+registry = Registry(uri, product, Path("/nowhere"))
+registry.held()
+if registry.database is None:
+    registry._opened()
+
+def strike():
+    os.kill(int(victim) or os.getpid(), signal.SIGKILL)
+    time.sleep(0.3)
+
+def struck_after(place, name, call):
+    real, calls = getattr(place, name), []
+    def wrapped(*args, **kwargs):
+        said = real(*args, **kwargs)
+        calls.append(1)
+        if len(calls) == call:
+            strike()
+        return said
+    setattr(place, name, wrapped)
+
+if moment:
+    name, call = moment.split(":")
+    struck_after(promotion if hasattr(promotion, name) else registry._client, name, int(call))
+Path(f"{go}.{os.getpid()}").touch()
+while not Path(go).exists():
+    time.sleep(0.001)
+try:
+    done = registry.promote(version, expect, who="racer")
+    print(json.dumps({"won": done is not None}))
+except RegistryError as refused:
+    print(json.dumps({"won": False, "code": refused.code, "message": str(refused)}))
+"""
+
+IN_DATABASE = ["_write_event:1", "_write_alias:1"]
+AFTER_COMMIT = ["_check:1"]
+THROUGH_SERVER = ["set_registered_model_tag:1", "set_registered_model_alias:1"]
+
+
+@dataclass(kw_only=True)
+class Mlflow(Server):
+    """MLflow's server over a database, with artifacts in a folder."""
+
+    database: str
+
+    def start(self) -> None:
+        words = ["mlflow", "server", "--host", HOST, "--port", str(self.port), "--workers", "1"]
+        words += ["--backend-store-uri", self.database, "--no-serve-artifacts"]
+        words += ["--default-artifact-root", str(self.folder / "artifacts")]
+        self._run("mlflow", words, {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
+
+    def answers(self) -> bool:
+        import httpx
+
+        return tried(lambda: httpx.get(f"{self.url}/health", trust_env=False), httpx.HTTPError)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A store of models: how the product reaches it, and what is behind."""
+
+    uri: str
+    environment: dict[str, str]
+    server: Mlflow | None
+    folder: Path
+
+    def registry(self, product: str) -> Registry:
+        return Registry(self.uri, product, self.folder / "artifacts")
+
+    def start(
+        self, product: str, version: str, expect: str, go: Path, moment: str = "", victim: int = 0
+    ) -> "subprocess.Popen[str]":
+        words = [self.uri, product, version, expect, moment, str(victim), str(go)]
+        return subprocess.Popen(
+            [sys.executable, "-c", PROMOTER, *words],
+            env={**os.environ, **self.environment, "PYTHONPATH": str(CHECKOUT)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def race(self, product: str, starts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Promote in processes of their own that begin at the same moment."""
+        go = self.folder / f"go-{uuid4().hex}"
+        racers = [self.start(product, version, expect, go) for version, expect in starts]
+        _wait_for(lambda: len(list(self.folder.glob(f"{go.name}.*"))) == len(racers))
+        go.touch()
+        return [json.loads(racer.communicate(timeout=120)[0]) for racer in racers]
+
+    def promote_killed(self, product: str, version: str, moment: str, victim: int = 0) -> str:
+        go = self.folder / f"go-{uuid4().hex}"
+        go.touch()
+        process = self.start(product, version, "1", go, moment, victim)
+        said = process.communicate(timeout=120)[0]
+        assert process.returncode == (0 if victim else -signal.SIGKILL)
+        return said
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Any:
+    """Return a function that serves the MLflow of a database, once."""
+    served: dict[str, Mlflow] = {}
+
+    def serve(kind: str) -> Mlflow:
+        if kind in served:
+            return served[kind]
+        folder = tmp_path_factory.mktemp(kind)
+        database = f"sqlite:///{folder}/mlflow.db"
+        if kind == "postgresql":
+            postgres: Postgres = request.getfixturevalue("postgres")
+            postgres.make_database("promotions")
+            database = postgres.url("promotions")
+        served[kind] = Mlflow(folder=folder, cache=folder, database=database)
+        served[kind].start()
+        served[kind].wait()
+        return served[kind]
+
+    yield serve
+    for one in served.values():
+        one.stop()
+
+
+@pytest.fixture(
+    params=[
+        f"{kind}, {way}"
+        for kind in ("sqlite", "postgresql")
+        for way in ("directly", "server and database", "server alone")
+    ]
+)
+def place(request: pytest.FixtureRequest, servers: Any, monkeypatch: pytest.MonkeyPatch) -> Place:
+    kind, way = request.param.split(", ")
+    server: Mlflow = servers(kind)
+    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    if way == "server and database":
+        environment[DATABASE] = server.database
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Place(
+        uri=server.database if way == "directly" else server.url,
+        environment=environment,
+        server=None if way == "directly" else server,
+        folder=server.folder,
+    )
+
+
+@pytest.fixture
+def product(place: Place) -> str:
+    """A product with four versions, of which the first is champion."""
+    name = f"shop-{uuid4().hex[:8]}"
+    registry = place.registry(name)
+    for ds in ("2026-03-08", "2026-03-09", "2026-03-10", "2026-03-11"):
+        registry.register(parts={}, params={}, metrics=[], tags={"ds": ds})
+    registry.promote("1", "none", who="anna")
+    return name
+
+
+def told(held: Held) -> list[tuple[str, str | None, str | None, str]]:
+    return [(one.action, one.before, one.after, one.state) for one in held.trail]
+
+
+def test_of_promotions_at_the_same_time_exactly_one_wins_and_the_others_say_so(
+    place: Place, product: str
+) -> None:
+    said = place.race(product, [("2", "1"), ("3", "1"), ("4", "1")])
+    won = [one for one in said if one["won"]]
+    assert len(won) == 1, said
+    held = place.registry(product).held()
+    assert held.champion == str(said.index(won[0]) + 2)
+    for loser in (one for one in said if not one["won"]):
+        assert loser["code"] == "champion-changed"
+        assert f"is version {held.champion} and not 1" in loser["message"]
+    assert told(held) == [
+        ("promote", None, "1", "done"),
+        ("promote", "1", held.champion, "done"),
+    ]
+
+
+def test_a_promotion_killed_in_the_middle_leaves_the_old_champion_or_the_new_one(
+    place: Place, product: str
+) -> None:
+    registry = place.registry(product)
+    moments = THROUGH_SERVER if registry.database is None else IN_DATABASE
+    for moment in moments:
+        place.promote_killed(product, "2", moment)
+        left = registry.held()
+        written = registry.database is None and "alias" in moment
+        assert left.champion == ("2" if written else "1")
+        registry.promote("3", left.champion, who="bob")
+        registry.promote("1", "3", who="bob")
+        held = registry.held()
+        assert held.champion == "1"
+        assert not [one for one in held.trail if one.state == "begun"]
+        moves = [one for one in held.trail if one.state == "done"]
+        assert [one.before for one in moves[1:]] == [one.after for one in moves[:-1]]
+
+
+def test_a_promotion_killed_after_it_was_done_has_happened(place: Place, product: str) -> None:
+    place.promote_killed(product, "2", AFTER_COMMIT[0])
+    held = place.registry(product).held()
+    assert held.champion == "2"
+    assert told(held)[-1] == ("promote", "1", "2", "done")
+    assert place.registry(product).rollback("2", who="bob").after == "1"
+
+
+def test_an_mlflow_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
+    place: Place, product: str
+) -> None:
+    if place.server is None or DATABASE in place.environment:
+        pytest.skip("the database is asked, and not the server")
+    server = place.server.parts[0].process.pid
+    group = -os.getpgid(server)
+    said = json.loads(place.promote_killed(product, "2", THROUGH_SERVER[0], group))
+    place.server.stop()
+    assert not said["won"]
+    assert said["code"] == "mlflow"
+    assert said["message"].startswith(f"MLflow at {place.uri} answered: ")
+    assert "autoifs models history" in said["message"]
+    place.server.start()
+    place.server.wait()
+    registry = place.registry(product)
+    assert registry.held().champion == "1"
+    registry.promote("3", "1", who="bob")
+    assert told(registry.held())[1:] == [
+        ("promote", "1", "2", "dropped"),
+        ("promote", "1", "3", "done"),
+    ]
+
+
+def test_a_postgresql_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
+    servers: Any, postgres: Postgres, tmp_path: Path
+) -> None:
+    servers("postgresql")
+    place = Place(uri=postgres.url("promotions"), environment={}, server=None, folder=tmp_path)
+    name = f"shop-{uuid4().hex[:8]}"
+    registry = place.registry(name)
+    for ds in ("2026-03-08", "2026-03-09"):
+        registry.register(parts={}, params={}, metrics=[], tags={"ds": ds})
+    registry.promote("1", "none", who="anna")
+    group = -os.getpgid(postgres.parts[0].process.pid)
+    said = json.loads(place.promote_killed(name, "2", IN_DATABASE[1], group))
+    postgres.stop()
+    assert said["code"] == "mlflow"
+    assert "nothing was changed" in said["message"]
+    assert postgres.login.secret not in said["message"]
+    with pytest.raises(MlflowError, match="nothing was changed"):
+        registry.promote("2", "1", who="bob")
+    postgres.start()
+    postgres.wait()
+    assert registry.held().champion == "1"
+    assert registry.promote("2", "1", who="bob") is not None
+
+
+def _wait_for(ready: Any) -> None:
+    deadline = time.monotonic() + 120
+    while not ready():
+        assert time.monotonic() < deadline, "waited for 120 s"
+        time.sleep(0.01)
