@@ -32,6 +32,12 @@ def say(result: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
+def say_text(text: str) -> None:
+    """Print a text as it is, for a person or a chat."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+    sys.stdout.flush()
+
+
 def to_json(result: dict[str, Any]) -> str:
     """Return ``result`` as JSON text, as :func:`say` would print it."""
     return json.dumps(result, default=_plain, ensure_ascii=False)

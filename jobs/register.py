@@ -13,11 +13,13 @@ from features.spec.load import spec_hash
 from jobs.home import Home
 from jobs.timing import Stopwatch
 from jobs.train import PARTS, RESULT, registry_of
-from training.artifact_files import checksum, read_json
+from training.artifact_files import checksum, read_json, scratch_beside, seal, write_json
 from training.registry import Registry
 from training.versions import Version
 
 Result = dict[str, Any]
+SPEC = "spec"
+"""A version's part that says what it was asked to be: ``spec.json``, without the defaults."""
 
 
 def register(*, spec: Spec, lake: Lake, home: Home, day: date) -> Result:
@@ -47,13 +49,14 @@ def register(*, spec: Spec, lake: Lake, home: Home, day: date) -> Result:
         return {"ds": day.isoformat(), "version": known.version, "skipped": True}
     with watch.step("check"):
         sums = {part: checksum(folder / part) for part in PARTS}
+        sums[SPEC] = _keep_spec(spec, folder / SPEC)
     tags = _tags(spec, result, sums)
     with watch.step("find"):
         found = registry.find(checksum=sums["challenger"])
     if found is None:
         with watch.step("register"):
             found = registry.register(
-                parts={part: folder / part for part in PARTS},
+                parts={part: folder / part for part in sums},
                 params=_params(spec, result),
                 metrics=_metrics(result),
                 tags=tags,
@@ -70,6 +73,13 @@ def register(*, spec: Spec, lake: Lake, home: Home, day: date) -> Result:
         "tags": tags,
         "steps": watch.seconds,
     }
+
+
+def _keep_spec(spec: Spec, folder: Path) -> str:
+    """Write the spec beside the models, as a part of the version; return its checksum."""
+    scratch = scratch_beside(folder)
+    write_json(scratch / "spec.json", spec.model_dump(mode="json", exclude_defaults=True))
+    return seal(scratch, folder)
 
 
 def _finish(registry: Registry, version: Version) -> None:

@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,13 @@ def write(path: Path, text: str) -> None:
 
 
 def _write_pages(
-    spec: Spec, lake: Lake, home: Home, runs: list[Run], days: Iterable[str]
+    spec: Spec, lake: Lake, home: Home, runs: list[Run], days: Sequence[str]
 ) -> dict[str, ReportData]:
     """Write the pages of some nights, the copy of the newest, and the index."""
     folder, trail, found = home.reports(spec.product), _trail(spec, home), {}
-    for ds in days:
+    newest = max([*_nights(folder), *days])
+    # The index shows the trends of the newest night, whichever nights are written.
+    for ds in dict.fromkeys([*days, newest]):
         path = folder / f"{ds}.html"
         records = Records(
             runs=[run for run in runs if run.ds <= ds],
@@ -112,10 +114,11 @@ def _write_pages(
             links=_links(spec, runs, ds, max(days)),
         )
         found[ds] = gather(spec, ds, records, written=datetime.now(UTC), link=_link(spec, path))
-        write(path, render(found[ds]))
+        if ds in days:
+            write(path, render(found[ds]))
     _copy_newest(folder)
     nights = [night(runs, at, trail) for at in _nights(folder)]
-    write(folder / "index.html", render_index(spec.product, nights))
+    write(folder / "index.html", render_index(spec.product, nights, found[newest]))
     return found
 
 

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from features.conditions import parse
 from features.lake import Lake
 from features.spec import Spec, layout_of
 from jobs.scoring import Scored
+from jobs.slices import slices_of
 from training.data import Dataset, read_days
-from validation.cells import Bools, Judged, judged
+from validation.cells import Judged, judged
 from validation.comparison import Comparison, compare_measured, differences
 from validation.intervals import Estimate
 from validation.metrics import CellMetrics, cell_metrics
+from validation.reliability import curves
 from validation.statistic import Measured, measure
 
 Row = dict[str, Any]
@@ -115,6 +116,15 @@ class Trial:
             if self._is_judged(task)
         ]
 
+    def curves(self) -> list[Row]:
+        """Return the reliability curves of challenger and champion."""
+        return [
+            {"role": role, **curve.to_json()}
+            for role in ("challenger", "champion")
+            if role in self.models
+            for curve in curves(self.models[role].probabilities, self.exam.asked)
+        ]
+
     def _is_judged(self, task: str) -> bool:
         """Return whether a task has its labels; a mean over tasks (no name) wants all of them."""
         judge = self.exam.judge
@@ -154,7 +164,7 @@ def exam_of(spec: Spec, lake: Lake, judge: Mapping[str, date]) -> Exam:
         samples.user,
         samples.layout,
         days=samples.ds,
-        slices=_slices(spec, lake, days, version),
+        slices=slices_of(spec, lake, days, version),
     )
     return Exam(samples=samples, asked=asked, judge=judge)
 
@@ -185,20 +195,6 @@ def typed(rows: pa.Table) -> pa.Table:
         for field in rows.schema
     ]
     return rows.cast(pa.schema(kinds))
-
-
-def _slices(spec: Spec, lake: Lake, days: list[date], version: int) -> dict[str, Bools]:
-    """Return slice → which rows of the days are in it, in the order of ``read_days``."""
-    asked = {name: parse(text) for name, text in spec.evaluation.slices.items()}
-    if not asked:
-        return {}
-    columns = dict.fromkeys(column for one in asked.values() for column in one.columns)
-    wanted = [day.isoformat() for day in days]
-    rows = lake.open("encoded", version).to_pyarrow_table(
-        filters=[("ds", "in", wanted)], columns=["ds", "sample_id", *columns]
-    )
-    rows = rows.sort_by([("ds", "ascending"), ("sample_id", "ascending")])
-    return {name: condition.holds(rows) for name, condition in asked.items()}
 
 
 def _measured(spec: Spec, one: Scored, exam: Exam) -> Model:

@@ -1,6 +1,6 @@
 """Reliability curves: how often what a model predicts comes true, in parts of equal size."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -41,6 +41,20 @@ class Curve:
         parts = ("predicted", "observed", "low", "high")
         rows = [[*(round(getattr(one, part), 5) for part in parts), one.n] for one in self.bins]
         return {"scenario": self.scenario, "task": self.task, "bins": rows}
+
+
+def missed(bins: Sequence[Bin], confidence: float) -> list[bool]:
+    """Return which bins are off beyond chance, though so many are looked at (Bonferroni).
+
+    An interval is stretched from the observed share to where all bins together would hold.
+    """
+    alone = NormalDist().inv_cdf(0.5 + confidence / 2)
+    together = NormalDist().inv_cdf(1 - (1 - confidence) / (2 * max(len(bins), 1)))
+    found = []
+    for one in bins:
+        reach = one.high - one.observed if one.predicted > one.observed else one.observed - one.low
+        found.append(abs(one.predicted - one.observed) > reach * together / alone)
+    return found
 
 
 def curves(probabilities: Floats, samples: Judged, *, confidence: float = 0.95) -> list[Curve]:

@@ -3,8 +3,10 @@
 from features.spec.layout import FLOWS, Column, Layout, layout_of
 from features.spec.load import find_spec, load_spec, spec_names, specs_folder
 from features.spec.model import Entity, Spec
+from features.spec.policy import CLOCK
 
 __all__ = [
+    "CLOCK",
     "FLOWS",
     "Column",
     "Entity",

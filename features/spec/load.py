@@ -15,6 +15,7 @@ from features.conditions import ConditionError, parse
 from features.errors import SpecError
 from features.spec.layout import layout_of, slug
 from features.spec.model import Spec
+from features.spec.policy import CLOCK
 
 
 class _Loader(yaml.SafeLoader):
@@ -93,8 +94,8 @@ def parse_spec(text: str, file: str) -> Spec:
 def _check_slices(spec: Spec, file: str) -> None:
     """Ask every slice of a table without rows, so that no night finds out that it can't be."""
     layout = layout_of(spec)
-    kinds = {"scenario": pa.int32()}
-    kinds |= {column.name: pa.int32() for column in layout.of("category")}
+    kinds = {"scenario": pa.string(), **dict.fromkeys(CLOCK, pa.int64())}
+    kinds |= {column.name: pa.string() for column in layout.of("category")}
     kinds |= {column.name: pa.float32() for column in layout.of("number")}
     nothing = pa.table({name: pa.array([], kind) for name, kind in kinds.items()})
     for name, text in spec.evaluation.slices.items():

@@ -270,11 +270,16 @@ class Drift(Section):
         return limits
 
 
+CLOCK = ("hour", "weekday")
+"""What a slice may ask of a sample's time: 0 to 23, and 1 (Monday) to 7, in the spec's zone."""
+
+
 class Evaluation(Section):
     """What models are measured on beside cells, scenarios and tasks."""
 
     slices: dict[Name, str] = Field(default_factory=dict)
-    """Name → condition on the columns of ``encoded``; a sample may be in several slices."""
+    """Name → condition on ``scenario``, the features' columns, ``hour`` and ``weekday``; a sample
+    may be in several slices."""
 
     @field_validator("slices")
     @classmethod

@@ -3,6 +3,7 @@
 import traceback
 from collections.abc import Callable
 from datetime import date
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from features.days import parse_day
 from features.errors import UserError
 from features.lake import Lake
 from features.spec import Spec, find_spec, load_spec
-from jobs.console import STDERR, say, set_up_logging
+from jobs.console import STDERR, say, say_text, set_up_logging
 from jobs.home import Home, open_home
 
 SpecName = Annotated[
@@ -33,8 +34,25 @@ Force = Annotated[bool, typer.Option("--force", help="Do it although nothing has
 Result = dict[str, Any]
 
 
-def perform(name: str, debug: bool, work: Callable[[], Result]) -> None:
-    """Run a command's work; print its result, or one sentence about what went wrong."""
+class Format(StrEnum):
+    """What a command that can write a chat message prints."""
+
+    JSON = "json"
+    MARKDOWN = "markdown"
+
+
+InFormat = Annotated[
+    Format, typer.Option("--format", help="json, or markdown: the message alone, for a chat.")
+]
+
+
+def perform(
+    name: str, debug: bool, work: Callable[[], Result], shown: Format = Format.JSON
+) -> None:
+    """Run a command's work; print its result, or one sentence about what went wrong.
+
+    With ``shown`` as Markdown the result's ``message`` is printed instead of the result.
+    """
     set_up_logging(debug)
     try:
         result = work()
@@ -46,7 +64,10 @@ def perform(name: str, debug: bool, work: Callable[[], Result]) -> None:
         text = f"{type(error).__name__}: {_first_line(error)}; run again with --debug for the trace"
         _fail(name, text, "internal", 1, debug)
     else:
-        say({"ok": True, "command": name, **result})
+        if shown is Format.MARKDOWN:
+            say_text(str(result["message"]))
+        else:
+            say({"ok": True, "command": name, **result})
 
 
 def _fail(name: str, sentence: str, code: str, status: int, debug: bool) -> None:

@@ -5,7 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from jobs.commands.door import Debug, HomeFolder, Result, SpecName, perform, product_of
+from jobs.commands.door import (
+    Debug,
+    Format,
+    HomeFolder,
+    InFormat,
+    Result,
+    SpecName,
+    perform,
+    product_of,
+)
 
 models_app = typer.Typer(no_args_is_help=True, help="List, promote, roll back and retire models.")
 AVersion = Annotated[str, typer.Argument(help="Its number, or champion or challenger.")]
@@ -119,6 +128,26 @@ def models_unpin(
 ) -> None:
     """Let a pinned version be retired again."""
     _models("unpin", spec, home, debug, version=version)
+
+
+@models_app.command("diff")
+def models_diff(
+    first: AVersion,
+    second: AVersion,
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    shown: InFormat = Format.JSON,
+    debug: Debug = False,
+) -> None:
+    """Compare two versions on the same samples: quality, masks, data and spec, as a page."""
+
+    def work() -> Result:
+        from jobs.compare import diff
+
+        product, place, lake = product_of(spec, home)
+        return diff(spec=product, lake=lake, home=place, first=first, second=second)
+
+    perform("models diff", debug, work, shown)
 
 
 def _models(name: str, spec: str, home: Path | None, debug: bool, **options: Any) -> None:

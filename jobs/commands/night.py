@@ -9,7 +9,17 @@ import typer
 
 from features.days import parse_day
 from features.spec import load_spec
-from jobs.commands.door import Debug, Ds, HomeFolder, Result, SpecName, perform, product_of
+from jobs.commands.door import (
+    Debug,
+    Ds,
+    Format,
+    HomeFolder,
+    InFormat,
+    Result,
+    SpecName,
+    perform,
+    product_of,
+)
 
 app = typer.Typer()
 
@@ -52,10 +62,14 @@ def gate(ds: Ds, spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debu
 
 @app.command()
 def report(
-    ds: Ds, spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+    ds: Ds,
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    shown: InFormat = Format.JSON,
+    debug: Debug = False,
 ) -> None:
-    """Write a night's report as one HTML file."""
-    _step("report", spec, home, ds, debug)
+    """Write a night's report as one HTML file; with --format markdown, print a chat message."""
+    _step("report", spec, home, ds, debug, shown)
 
 
 @app.command("score")
@@ -102,7 +116,13 @@ def alert(
 
 
 def _step(
-    name: str, spec_name: str, home_folder: Path | None, ds: str, debug: bool, **options: Any
+    name: str,
+    spec_name: str,
+    home_folder: Path | None,
+    ds: str,
+    debug: bool,
+    shown: Format = Format.JSON,
+    **options: Any,
 ) -> None:
     """Run the job of one night called ``name`` and keep its result in the table ``runs``."""
 
@@ -118,4 +138,4 @@ def _step(
             record(lake, day, name, time.perf_counter() - started, result)
         return result
 
-    perform(name, debug, work)
+    perform(name, debug, work, shown)

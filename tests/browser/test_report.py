@@ -8,16 +8,22 @@ from typing import Any
 
 import pytest
 
-from validation.report import render, render_index
+from validation.report import render, render_diff, render_index
 from validation.report.data import Night
-from validation.report.example import example, failed_night, first_night, settled_night
+from validation.report.example import (
+    example,
+    failed_night,
+    first_night,
+    settled_night,
+    two_versions,
+)
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed")
 
 pytestmark = pytest.mark.browser
 
-PAGES = ("full", "settled", "first", "failed", "index")
+PAGES = ("full", "settled", "first", "failed", "diff", "index")
 SIZES = {"phone": (375, 812), "tablet": (800, 1000), "desk": (1280, 900)}
 
 
@@ -45,6 +51,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "settled": render(settled_night()),
         "first": render(first_night()),
         "failed": render(failed_night()),
+        "diff": render_diff(two_versions()),
         "index": render_index("bazaar", nights),
     }
     for name, text in pages.items():

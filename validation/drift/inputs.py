@@ -83,7 +83,7 @@ def _label(
         usual=usual,
         moved=abs(rate / usual - 1),
         n=today["known"],
-        text=f"{task} in {scenario} is positive in {_share(rate)}, before in {_share(usual)}",
+        text=f"{task} in {scenario}: {_share(rate)} are positive, before {_share(usual)}",
     )
     return judged_by(policy, found, max(spread, reach) / usual)
 
@@ -102,7 +102,7 @@ def _volumes(policy: Drift, today: Profile, before: Sequence[Profile]) -> Iterat
             usual=usual,
             moved=abs(n / usual - 1),
             n=n,
-            text=f"{scenario} has {n:,} samples, before {round(usual):,} a day",
+            text=f"{scenario}: {n:,} samples, before {round(usual):,} a day",
         )
         yield judged_by(policy, found, student_reach(past) / usual)
 
@@ -168,7 +168,7 @@ def _novelty(
         usual=usual if rates else None,
         moved=max(rate - usual, 0.0),
         n=n,
-        text=f"{_share(rate)} of {feature} in {scenario} was never seen before, usually "
+        text=f"{feature} in {scenario}: {_share(rate)} were never seen before, usually "
         f"{_share(usual)}",
     )
     # While it is not known how many are usual, no number of new tokens is a surprise.

@@ -179,16 +179,19 @@ def _unrelated(flows: int, old: float, new: float) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def mask_readings(policy: Drift, found: MaskDrift, since_search: MaskDrift | None) -> list[Reading]:
+def mask_readings(
+    policy: Drift, found: MaskDrift | None, since_search: MaskDrift | None
+) -> list[Reading]:
     """Return the rows of the table ``drift`` that compare challenger and champion.
 
     Args:
         policy: the spec's section ``drift``.
-        found: challenger against champion.
+        found: challenger against champion; None without a champion, or without masks.
         since_search: the challenger's masks against those of the search before its own.
     """
-    rows = [reading for one in found.flows for reading in _flow_readings(one)]
-    if found.flows:
+    rows = []
+    if found is not None and found.flows:
+        rows = [reading for one in found.flows for reading in _flow_readings(one)]
         rows.append(_agreement(found))
     if since_search is not None and since_search.flows:
         rows.append(_flips(since_search))

@@ -70,19 +70,19 @@ def _cell(
             now,
             usual,
             mean,
-            f"{where} is predicted {now:.2%} on average, by the champion {usual:.2%}",
+            f"{where}: predicted {now:.2%} on average, by the champion {usual:.2%}",
         ),
         "prediction-psi": (
             _shape(before, after),
             None,
             Estimate(),
-            f"the predictions of {where} are spread otherwise than the champion's",
+            f"{where}: predictions are spread otherwise than the champion's",
         ),
         "logit-shift": (
             float(shifts.mean()),
             None,
             shift,
-            f"a prediction of {where} is {shifts.mean():.2f} off the champion's (in logits)",
+            f"{where}: a prediction is {shifts.mean():.2f} off the champion's, in logits",
         ),
     }
     for measure, (value, other, bounds, text) in told.items():

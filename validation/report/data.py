@@ -325,6 +325,8 @@ class ReportData:
     looks: tuple[Look, ...] = ()
     """The training, oldest look first."""
     steps: tuple[Step, ...] = ()
+    model: str | None = None
+    """Which model of the zoo was trained; None when none was."""
     provenance: tuple[tuple[str, str], ...] = ()
     """What the model can be rebuilt from: name and value."""
     link: str | None = None
@@ -345,3 +347,41 @@ class Night:
     reason: str = ""
     rows: int | None = None
     seconds: float | None = None
+    moved: int | None = None
+    """How many numbers moved beyond their limit; None when nobody looked."""
+    settled: bool | None = None
+    """Whether its model was judged on the next day; None without a model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of two versions that are compared."""
+
+    version: str
+    ds: str = ""
+    """Its night, when it has one."""
+    created: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """A fact about both versions; empty where one has none."""
+
+    name: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diff:
+    """Two versions on the same samples, and what each is made of."""
+
+    old: Side
+    new: Side
+    report: ReportData
+    """Quality, masks and predictions, the older as the champion."""
+    made: tuple[Change, ...] = ()
+    spec: tuple[Change, ...] = ()
+    spec_note: str = "The specs are the same."
+    """What is said where nothing is listed."""

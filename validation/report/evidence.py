@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from validation.intervals import UNKNOWN, Estimate
+from validation.reliability import missed
 from validation.report import svg, words
 from validation.report.data import Curve, Numbers, Point, Quality, ReportData
 from validation.report.svg import Axis
@@ -23,7 +24,7 @@ def curves(data: ReportData) -> View | None:
     found = data.quality
     if found is None or not found.curves:
         return None
-    shown = [_curve(curve) for curve in found.curves]
+    shown = [_curve(curve, found.confidence) for curve in found.curves]
     # First what all scenarios come to, then the cells by how much of them is off beyond chance.
     ordered = sorted(shown, key=lambda one: (bool(one["curve"].scenario), -one["off"]))
     pooled = sum(not curve.scenario for curve in found.curves)
@@ -36,18 +37,18 @@ def curves(data: ReportData) -> View | None:
     }
 
 
-def _curve(curve: Curve) -> View:
+def _curve(curve: Curve, confidence: float) -> View:
     ends = [one.predicted for one in curve.bins] + [one.high for one in curve.bins]
     ends += [one.predicted for one in curve.champion] + [one.observed for one in curve.champion]
     top = _ceiling(max(ends))
-    off = [one for one in curve.bins if not one.low <= one.predicted <= one.high]
+    off = missed(curve.bins, confidence)
     place = f"{curve.task} in {curve.scenario or 'all scenarios'}"
-    said = f"{len(off)} of {len(curve.bins)} parts off beyond chance"
+    said = f"{sum(off)} of {len(off)} parts off beyond chance"
     return {
-        "plot": svg.reliability(curve.bins, curve.champion, top, f"{place}: {said}"),
+        "plot": svg.reliability(curve.bins, off, curve.champion, top, f"{place}: {said}"),
         "top": words.share(top),
-        "off": len(off) / len(curve.bins),
-        "says": f"{len(off)} of {len(curve.bins)} off" if off else "",
+        "off": sum(off) / len(off),
+        "says": f"{sum(off)} of {len(off)} off" if any(off) else "",
         "pcoc": curve.pcoc,
         "curve": curve,
         "place": place,
@@ -141,9 +142,7 @@ def calibration(data: ReportData) -> View | None:
     found = data.quality
     if found is None:
         return None
-    # The served model is calibrated already, or it is said what calibrating it would do.
-    served = any("uncalibrated" in one.models for one in found.numbers)
-    before, after = ("uncalibrated", "challenger") if served else ("challenger", "calibrated")
+    before, after = "uncalibrated", "challenger"
     rows = [
         {
             "place": words.group(one),
@@ -153,7 +152,7 @@ def calibration(data: ReportData) -> View | None:
         for one in found.numbers
         if one.task and not one.slice and {before, after} <= one.models.keys()
     ]
-    return {"served": served, "rows": rows} if rows else None
+    return {"rows": rows} if rows else None
 
 
 def numbers(data: ReportData) -> list[View]:

@@ -11,10 +11,12 @@ from validation.report.data import (
     Cell,
     CellMask,
     CellVerdict,
+    Change,
     Curve,
     Data,
     Day,
     Decision,
+    Diff,
     Drift,
     Finding,
     Flow,
@@ -28,6 +30,7 @@ from validation.report.data import (
     Quality,
     ReportData,
     Scores,
+    Side,
     Step,
     Use,
 )
@@ -91,6 +94,7 @@ def example() -> ReportData:
         masks=_masks(),
         drift=_drift(),
         data=_data(),
+        model="autoifs",
         looks=(
             Look(stage="train", step=225, train_loss=0.2710, validation_loss=0.2502),
             Look(stage="train", step=450, train_loss=0.2488, validation_loss=0.2441),
@@ -111,6 +115,31 @@ def example() -> ReportData:
             Link(name="Airflow run", address="http://127.0.0.1:8080/dags/bazaar_training"),
             Link(name="MLflow run", address="http://127.0.0.1:5000/#/runs/1f2e"),
         ),
+    )
+
+
+def two_versions() -> Diff:
+    """Return the same two models as the page that compares versions shows them."""
+    full = example()
+    quality = replace(full.quality or Quality(), next_day="", trends={})
+    said = {"model": ("autoifs", "autoifs"), "trained on": ("1 Jan to 11 Jan", "1 Jan to 12 Jan")}
+    return Diff(
+        old=Side(version="7", ds="2026-01-13", created="2026-01-14 00:21", aliases=("champion",)),
+        new=Side(version="8", ds="2026-01-14", created="2026-01-15 00:20", aliases=("challenger",)),
+        report=ReportData(
+            product=full.product,
+            ds=full.ds,
+            scenarios=full.scenarios,
+            tasks=full.tasks,
+            decision=Decision(outcome="undecided", version="8"),
+            written=full.written,
+            quality=quality,
+            masks=full.masks,
+            drift=full.drift,
+            link="https://reports.example.org/bazaar/diff-7-8.html",
+        ),
+        made=tuple(Change(name=name, old=old, new=new) for name, (old, new) in said.items()),
+        spec=(Change(name="training.network.rank", old="", new="8"),),
     )
 
 

@@ -5,6 +5,7 @@ a page that says what is missing.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -35,7 +36,7 @@ from validation.report.records import (
 )
 from validation.report.words import short_day
 
-__all__ = ["HISTORY", "gather", "night"]
+__all__ = ["HISTORY", "compared", "gather", "night"]
 
 _OUTCOMES: dict[str, Outcome] = {
     "promoted": "promoted",
@@ -77,9 +78,58 @@ def gather(
         data=data_of(spec, ds, said.get("train", {}).get("split") or {}, records),
         looks=_looks(said.get("train", {})),
         steps=steps_of(records.runs, ds),
+        model=_text(said.get("train", {}).get("model")),
         provenance=_provenance(said, records.published.get(ds, {})),
         link=link,
         links=tuple(records.links),
+    )
+
+
+def _count(drift: Row | None) -> int | None:
+    return None if drift is None else len(drift.get("findings") or ())
+
+
+def _is_settled(said: Mapping[str, Row]) -> bool | None:
+    if "evaluate" not in said:
+        return None
+    settled = said.get("settle", {})
+    same = settled.get("version") == str(said["evaluate"].get("version"))
+    return bool(same and settled.get("complete"))
+
+
+def compared(
+    spec: Spec,
+    evaluated: Row,
+    *,
+    metrics: Sequence[Row],
+    drift: Sequence[Row],
+    written: datetime,
+    link: str,
+) -> ReportData:
+    """Return what the page of two versions says of them, the older in the champion's place.
+
+    Args:
+        spec: the product.
+        evaluated: what ``evaluate`` would record of the two.
+        metrics: their rows of ``metrics``, without a night.
+        drift: their rows of ``drift``.
+        written: the moment.
+        link: where the page lies.
+    """
+    ds = written.date().isoformat()
+    run = Run(ds=ds, step="evaluate", ended=written.isoformat(), seconds=0.0, result=evaluated)
+    quality = quality_of(spec, ds, [run], [{"ds": ds, **row} for row in metrics])
+    return ReportData(
+        product=spec.product,
+        ds=ds,
+        scenarios=spec.scenarios.names,
+        tasks=tuple(spec.tasks),
+        decision=Decision(outcome="undecided", version=_text(evaluated["version"])),
+        written=written,
+        quality=None if quality is None else replace(quality, next_day="", trends={}),
+        masks=_masks(evaluated, {}),
+        drift=_drift(evaluated, drift),
+        link=link,
     )
 
 
@@ -96,6 +146,8 @@ def night(runs: Sequence[Run], ds: str, trail: Sequence[Row] = ()) -> Night:
         reason=decision.reasons[0] if decision.reasons else "",
         rows=said.get("samples", {}).get("rows"),
         seconds=sum(step.seconds for step in steps_of(runs, ds)) or None,
+        moved=_count(said.get("evaluate", {}).get("drift")),
+        settled=_is_settled(said),
     )
 
 
@@ -144,17 +196,19 @@ def _answered(since: Sequence[Row], version: str | None) -> Outcome | None:
 
 def _happened(one: Row, version: str | None) -> str:
     """Return a change of the champion as a sentence."""
-    at, who = datetime.fromisoformat(one["at"]), one.get("who") or "somebody"
+    at, who = datetime.fromisoformat(one["at"]), str(one.get("who") or "somebody")
+    by = "Airflow" if who.startswith("airflow ") else who
+    when = f"on {short_day(at.date().isoformat())} {at:%Y at %H:%M} UTC by {by}"
     why = f" ({one['why']})" if one.get("why") else ""
-    when = f"on {short_day(at.date().isoformat())} {at:%Y at %H:%M} UTC by {who}{why}"
     if one["action"] == "retire":
-        return f"Version {version} was deleted {when}"
+        return f"Version {version} was deleted {when}{why}"
     if one["action"] == "reject":
-        return f"Version {version} was rejected {when}"
+        return f"Version {version} was rejected {when}{why}"
     if one.get("to") == version:
-        return f"Version {version} was made champion {when}"
-    back = "rolled back to" if one["action"] == "rollback" else "followed by"
-    return f"Version {version} was {back} version {one.get('to')} {when}"
+        return f"Version {version} was made champion {when}{why}"
+    if one["action"] == "rollback":
+        return f"Version {version} was rolled back to version {one.get('to')} {when}{why}"
+    return f"Version {one.get('to')} took over {when}"
 
 
 def _masks(evaluated: Row, train: Row) -> Masks:

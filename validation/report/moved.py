@@ -9,8 +9,8 @@ from validation.report.data import Drift, Moved, ReportData
 from validation.report.svg import Axis
 
 View = dict[str, Any]
-FEATURES = 12
-"""Rows of the heat map: the features that moved most, by their limits."""
+FEW, FEATURES = 5, 12
+"""Rows of the heat map, by how near they are to their limits: as many as moved, from 5 to 12."""
 SHOWN = 8
 """Findings that are shown at once."""
 _STEPS = (0.5, 1.0, 2.0)
@@ -43,7 +43,6 @@ def _predictions(data: ReportData, found: Drift) -> View | None:
     means = _of(found, "prediction-mean")
     if not means:
         return None
-    shapes, shifts = _of(found, "prediction-psi"), _of(found, "logit-shift")
     ends = [
         abs(end)
         for one in means.values()
@@ -67,8 +66,6 @@ def _predictions(data: ReportData, found: Drift) -> View | None:
                             axis, one.change, _shade(one), None, f"{task} in {scenario}: {one.text}"
                         ),
                         "interval": _percents(one.change),
-                        "shape": shapes.get((scenario, task)),
-                        "shift": shifts.get((scenario, task)),
                     }
                 )
     tick = svg.nice(0.85 * reach)
@@ -104,6 +101,8 @@ def _inputs(data: ReportData, found: Drift) -> View | None:
         }
         for name in ordered[:FEATURES]
     ]
+    notable = sum(any(cell and cell["heat"] for cell in row["cells"]) for row in rows)
+    rows = rows[: max(notable, FEW)]
     return {
         "facts": [row for row in _facts(data, found) if any(row["cells"])],
         "rows": rows,

@@ -1,21 +1,56 @@
 """The night's report as one HTML file, the index of all nights, and a short chat message."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from validation.report import evidence, moved, views, words
-from validation.report.data import Cell, Night, ReportData
+from validation.report.data import Cell, Diff, Night, ReportData
+
+_NIGHT = {
+    "new": "the challenger",
+    "old": "the champion",
+    "new_short": "challenger",
+    "old_short": "champion",
+}
+"""What the two compared models are called on a night's page."""
 
 
 def render(data: ReportData) -> str:
     """Return the report as one self-contained page: no script, no request, light and dark."""
+    return _page("report.html.j2", data, _NIGHT, days=views.days(data))
+
+
+def render_diff(diff: Diff) -> str:
+    """Return the page that compares two versions."""
+    new, old = f"version {diff.new.version}", f"version {diff.old.version}"
+    names = {"new": new, "old": old, "new_short": new, "old_short": old}
+    headline = words.diff_headline(diff)
+    return _page("diff.html.j2", diff.report, names, diff=diff, headline=headline)
+
+
+def render_diff_markdown(diff: Diff) -> str:
+    """Return the comparison as a chat message: verdicts by cell, then what else differs."""
+    data = diff.report
+    title = f"{data.product}: version {diff.old.version} → version {diff.new.version}"
+    lines = [f"**{title}.** {words.diff_headline(diff)}"]
+    lines += [f"- {_cell_words(data, cell)}" for cell in words.ranked(data)]
+    differing = [row for row in (*diff.made, *diff.spec) if row.old != row.new]
+    lines += [f"- {row.name}: {row.old or '–'} → {row.new or '–'}" for row in differing]
+    if data.link:
+        lines.append(f"Page: {data.link}")
+    return "\n".join(lines) + "\n"
+
+
+def _page(template: str, data: ReportData, names: Mapping[str, str], **more: Any) -> str:
     return (
         _environment()
-        .get_template("report.html.j2")
+        .get_template(template)
         .render(
             data=data,
+            names=names,
             verdict=views.verdict(data),
             quality=views.quality(data),
             slices=evidence.slices(data),
@@ -23,19 +58,34 @@ def render(data: ReportData) -> str:
             curves=evidence.curves(data),
             calibration=evidence.calibration(data),
             numbers=evidence.numbers(data),
-            masks=views.masks(data),
+            masks=views.masks(data, names),
             drift=moved.drift(data),
             looked_at=moved.rows(data.drift.rows) if data.drift else (),
-            days=views.days(data),
             cost=views.cost(data.steps),
+            **more,
         )
     )
 
 
-def render_index(product: str, nights: Sequence[Night]) -> str:
-    """Return the page that lists all nights of a product, newest first."""
+def render_index(product: str, nights: Sequence[Night], newest: ReportData | None = None) -> str:
+    """Return the page that lists all nights of a product, newest first, and how quality went.
+
+    Args:
+        product: its name.
+        nights: those that have a page.
+        newest: the newest one's values, for the trends.
+    """
     ordered = sorted(nights, key=lambda night: night.ds, reverse=True)
-    return _environment().get_template("index.html.j2").render(product=product, nights=ordered)
+    return (
+        _environment()
+        .get_template("index.html.j2")
+        .render(
+            product=product,
+            nights=ordered,
+            trends=evidence.trends(newest) if newest else [],
+            quality=views.quality(newest) if newest else None,
+        )
+    )
 
 
 def render_markdown(data: ReportData) -> str:

@@ -203,7 +203,8 @@ def trend(axis: Axis, points: Sequence[Point], label: str) -> Markup:
         if point.value.low is not None and point.value.high is not None
     ]
     shapes = [
-        _path("crowned", [f"M{_short(x)} 0V100" for x, point in places if point.crowned]),
+        _path("ground", ["M0 100H100"]),
+        _path("crowned", [f"M{_short(x)} 100h0" for x, point in places if point.crowned]),
         _path("error", errors),
         _path("trend", [_polyline([(x, y) for x, y, _ in known])]),
         _path("night", [f"M{_short(x)} {_short(y)}h0" for x, y, _ in known]),
@@ -215,24 +216,27 @@ def trend(axis: Axis, points: Sequence[Point], label: str) -> Markup:
     return picture(label, *shapes, class_="trends", **box)
 
 
-def reliability(bins: Sequence[Bin], champion: Sequence[Bin], top: float, label: str) -> Markup:
+def reliability(
+    bins: Sequence[Bin], off: Sequence[bool], champion: Sequence[Bin], top: float, label: str
+) -> Markup:
     """Draw what was predicted (to the right) against what came true (up), both from 0 to ``top``.
 
     The diagonal is right; the challenger's points have intervals, the champion's line has none.
+    ``off`` says which points are off beyond chance.
     """
 
     def at(predicted: float, observed: float) -> tuple[float, float]:
         return 100 * min(predicted / top, 1.0), 100 - 100 * min(observed / top, 1.0)
 
-    missed = [one for one in bins if not one.low <= one.predicted <= one.high]
-    right = [one for one in bins if one.low <= one.predicted <= one.high]
+    wrong = [one for one, is_off in zip(bins, off, strict=True) if is_off]
+    right = [one for one, is_off in zip(bins, off, strict=True) if not is_off]
     shapes = [
         element("path", d="M0 0h100v100h-100z", class_="plane"),
         _path("reference", ["M0 100 100 0"]),
         _path("before", [_polyline([at(one.predicted, one.observed) for one in champion])]),
         _path("trend", [_polyline([at(one.predicted, one.observed) for one in bins])]),
     ]
-    for class_, rows in (("", right), (" missed", missed)):
+    for class_, rows in (("", right), (" missed", wrong)):
         ends = [(at(one.predicted, one.low), at(0, one.high)) for one in rows]
         errors = [f"M{_short(x)} {_short(low)}V{_short(high)}" for (x, low), (_, high) in ends]
         dots = [at(one.predicted, one.observed) for one in rows]

@@ -1,7 +1,7 @@
 """From the night's values to what each section shows: pictures, words, digits."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -50,6 +50,8 @@ def verdict(data: ReportData) -> View:
 def _glance(data: ReportData) -> list[tuple[str, str, str, str]]:
     """Return name, section, sentence and colour of what else a reader wants to know at once."""
     said = []
+    if data.model:
+        said.append(("Model", "data", data.model, ""))
     if data.quality and data.quality.cells:
         stage = words.stage(data.quality, data.tasks)
         said.append(("Judged", "quality", stage, ""))
@@ -203,7 +205,7 @@ def _decimals(value: float) -> int:
     return len(f"{value:.6f}".rstrip("0").partition(".")[2])
 
 
-def masks(data: ReportData) -> View | None:
+def masks(data: ReportData, names: Mapping[str, str]) -> View | None:
     """Return the pictures of all cells' masks; None when the night has no masks."""
     found = data.masks
     if found is None or not found.cells:
@@ -227,8 +229,8 @@ def masks(data: ReportData) -> View | None:
     flows = [flow for mask in found.cells for flow in mask.flows]
     return {
         "both": any(flow.champion_keep_rate is not None for flow in flows),
-        "flips": sum(flow.flip for flow in flows),
-        "flows": len(flows),
+        "summary": words.mask_summary(found, names),
+        "trivial": words.selects_nothing(found),
         "grid": [
             (scenario, [by_cell.get((scenario, task)) for task in data.tasks])
             for scenario in data.scenarios

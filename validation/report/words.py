@@ -1,7 +1,7 @@
 """Numbers and verdicts in words: few digits, real minus signs, no jargon."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 
 from validation.intervals import Estimate
@@ -11,8 +11,10 @@ from validation.report.data import (
     CellVerdict,
     Day,
     Decision,
+    Diff,
     Finding,
     Flow,
+    Masks,
     Measure,
     Numbers,
     Outcome,
@@ -318,3 +320,57 @@ def data_summary(day: Day, findings: Sequence[Finding] | None) -> str:
         return said
     n = len(findings)
     return f"{said}, {f'{n} audit finding' + ('s' if n > 1 else '') if n else 'every check passed'}"
+
+
+def diff_headline(diff: Diff) -> str:
+    """Return in which cells the newer version is better or worse, in one sentence."""
+    judged = diff.report.quality.cells if diff.report.quality else ()
+    cells = [cell for cell in judged if cell.scenario and cell.task and cell.exists]
+    better = [place(cell) for cell in cells if cell.verdict == "better"]
+    worse = [place(cell) for cell in cells if cell.verdict == "worse"]
+    new = f"Version {diff.new.version}"
+    if not cells:
+        return "There is no sample on which both can be judged."
+    if not better and not worse:
+        return f"{new} is neither better nor worse in any cell beyond chance."
+    parts = [f"better in {listed(better)}"] if better else []
+    parts += [f"worse in {listed(worse)}"] if worse else []
+    return f"{new} is {' and '.join(parts)}."
+
+
+def mask_summary(masks: Masks, names: Mapping[str, str]) -> str:
+    """Return what the masks of two models have in common, and whether that means anything."""
+    flows = [flow for mask in masks.cells for flow in mask.flows]
+    kept = sum(flow.keep_rate >= 0.5 for flow in flows)
+    n = len(flows)
+    if any(flow.champion_keep_rate is None for flow in flows):
+        said = [f"{kept} of {n} flows are kept."]
+    elif selects_nothing(masks):
+        said = [f"Both keep {'every flow' if kept else 'no flow'}: nothing was selected."]
+    else:
+        flips = sum(flow.flip for flow in flows)
+        what = f"{flips} of {n} flows" if flips else "No flow"
+        said = [f"{what} flipped between {names['old']} and {names['new']}, which keeps {kept}."]
+        if masks.agreement is not None:
+            said.append(_agreement(masks))
+    if masks.since_search is not None:
+        said.append(f"Since the search before, {share(masks.since_search)} flipped.")
+    return " ".join(said)
+
+
+def selects_nothing(masks: Masks) -> bool:
+    """Return whether both models keep every flow, or both keep none."""
+    return masks.chance is not None and masks.chance >= 1
+
+
+def _agreement(masks: Masks) -> str:
+    """Return the agreement of two masks beside that of unrelated ones of their size."""
+    said = f"They agree on {share(masks.agreement)}"
+    if masks.chance_range is None:
+        return f"{said}; unrelated masks of their size would on {share(masks.chance)}."
+    low, high = masks.chance_range
+    more = (masks.agreement or 0.0) > high
+    ends = f"{share(low)} to {share(high)}"
+    return (
+        f"{said}, {'more than' if more else 'no more than'} unrelated masks of their size ({ends})."
+    )

@@ -4,7 +4,9 @@ from datetime import date
 
 import pytest
 
+from features.errors import RegistryError
 from features.spec.load import parse_spec
+from jobs.compare import diff
 from jobs.evaluate import evaluate
 from jobs.models import promote
 from jobs.register import register
@@ -148,6 +150,29 @@ def test_a_nights_model_is_judged_on_the_next_day_as_its_labels_come_and_keeps_b
 
     again = nights(spec, date(2026, 3, 9))
     assert again["settled"] == [], "what is settled is not judged again"
+
+
+def test_two_versions_are_compared_by_quality_masks_data_and_spec(nights, home, shop_lake):
+    spec = parse_spec(SHOP, "shop.yaml")
+    nights(spec, FIRST)
+    wider = parse_spec(SHOP.replace("rank: 2", "rank: 3"), "shop.yaml")
+    nights(wider, SECOND)
+    said = diff(spec=spec, lake=shop_lake, home=home, first="1", second="challenger")
+    assert (said["first"], said["second"]) == ("1", "2")
+    assert said["judged"] == {"click": str(SECOND), "buy": "2026-03-06"}
+    assert said["spec"] == [{"name": "training.network.rank", "old": "2", "new": "3"}]
+    assert {"trained on", "masks searched on"} <= {row["name"] for row in said["made"]}
+    cells = {(cell["scenario"], cell["task"]): cell for cell in said["cells"]}
+    assert cells["feed", "click"]["diff_low"] <= cells["feed", "click"]["difference"]
+    assert 0 <= said["masks"]["chance_low"] <= said["masks"]["chance_high"] <= 1
+    page = said["page"].read_text()
+    assert "Version 1 <span" in page and "training.network.rank" in page
+    back = diff(spec=spec, lake=shop_lake, home=home, first="2", second="1")
+    assert back["cells"][0]["difference"] == pytest.approx(-said["cells"][0]["difference"])
+    with pytest.raises(RegistryError, match="are both version 2"):
+        diff(spec=spec, lake=shop_lake, home=home, first="2", second="challenger")
+    with pytest.raises(RegistryError, match="no model version 7"):
+        diff(spec=spec, lake=shop_lake, home=home, first="2", second="7")
 
 
 def test_a_night_trained_anew_is_settled_anew_and_a_lost_model_stops_nothing(

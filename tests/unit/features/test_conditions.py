@@ -1,5 +1,7 @@
 """Conditions on rows: what they hold for, what null does to them, and what is refused."""
 
+import json
+
 import pyarrow as pa
 import pytest
 
@@ -103,8 +105,13 @@ BAZAAR = find_spec("bazaar").read_text(encoding="utf-8")
 
 
 def test_a_spec_declares_slices_over_the_columns_it_encodes():
-    said = BAZAAR + "evaluation: {slices: {new_users: n_count_user_id_all = 0}}\n"
-    assert parse_spec(said, "it.yaml").evaluation.slices == {"new_users": "n_count_user_id_all = 0"}
+    asked = {
+        "new_users": "n_count_user_id_all = 0",
+        "evening": "hour >= 18 and weekday <= 5",
+        "feed_top": "scenario = 'feed' and n_position <= 2",
+    }
+    said = BAZAAR + f"evaluation: {{slices: {json.dumps(asked)}}}\n"
+    assert parse_spec(said, "it.yaml").evaluation.slices == asked
 
 
 @pytest.mark.parametrize(
@@ -115,7 +122,7 @@ def test_a_spec_declares_slices_over_the_columns_it_encodes():
             "evaluation.slices.new: there is no column 'n_count_user'; known: sce",
         ),
         ("m_items_tags = 3", "evaluation.slices.new: there is no column 'm_items_tags'"),
-        ("c_place = ''feed''", "evaluation.slices.new: column 'c_place' holds int32 and can't be"),
+        ("c_place = 7", "evaluation.slices.new: column 'c_place' holds string and can't be"),
         ("n_position < ", "evaluation.slices: new: expected a number"),
     ],
 )

@@ -154,4 +154,4 @@ def test_label_rates_are_compared_in_each_cell_and_small_ones_may_be_off_by_chan
     readings = label_drift(SPEC, {"click": cells(1500, 14)}, {"click": past})
     feed, live = readings
     assert (feed.severity, live.severity) == ("warn", "")
-    assert feed.text.startswith("click in feed is positive in 30.0%, before in 20.3%")
+    assert feed.text.startswith("click in feed: 30.0% are positive, before 20.3%")

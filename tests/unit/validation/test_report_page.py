@@ -5,11 +5,24 @@ from html.parser import HTMLParser
 
 import pytest
 
-from validation.report import ReportData, render, render_index, render_markdown
+from validation.report import (
+    ReportData,
+    render,
+    render_diff,
+    render_diff_markdown,
+    render_index,
+    render_markdown,
+)
 from validation.report.data import Cell, Day, Decision, Masks, Night, Quality
-from validation.report.example import example, failed_night, first_night
+from validation.report.example import (
+    example,
+    failed_night,
+    first_night,
+    settled_night,
+    two_versions,
+)
 
-NIGHTS = {"full": example, "first": first_night, "failed": failed_night}
+NIGHTS = {"full": example, "settled": settled_night, "first": first_night, "failed": failed_night}
 VOID = {"meta", "link", "col", "br"}
 
 
@@ -187,3 +200,33 @@ def test_report_data_is_frozen() -> None:
     data: ReportData = example()
     with pytest.raises(AttributeError):
         data.product = "other"  # type: ignore[misc]
+
+
+def test_the_page_of_two_versions_is_whole_and_calls_them_by_their_numbers() -> None:
+    page = render_diff(two_versions())
+    outline = Outline(page)
+    assert outline.open == []
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {"verdict", "quality", "masks", "drift", "made"} <= set(outline.ids)
+    assert "challenger" not in page.partition("<main>")[2].replace("<td>challenger</td>", "")
+    assert "Version 8 is better in click in feed, click in search and like in live." in page
+    assert "training.network.rank" in page
+
+
+def test_the_message_of_two_versions_names_verdicts_and_what_differs() -> None:
+    message = render_diff_markdown(two_versions())
+    assert message.startswith("**bazaar: version 7 → version 8.** Version 8 is better in")
+    assert "- training.network.rank: – → 8" in message
+    assert "- model:" not in message, "what is the same is left out"
+    assert message.endswith("Page: https://reports.example.org/bazaar/diff-7-8.html\n")
+
+
+def test_versions_that_differ_in_nothing_say_so() -> None:
+    both = two_versions()
+    quality = both.report.quality
+    assert quality is not None
+    alike = tuple(replace(cell, verdict="within") for cell in quality.cells)
+    report = replace(both.report, quality=replace(quality, cells=alike))
+    page = render_diff(replace(both, report=report, spec=(), made=()))
+    assert "neither better nor worse in any cell beyond chance" in page
+    assert "The specs are the same." in page
