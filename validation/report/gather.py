@@ -116,7 +116,7 @@ def compared(
         written: the moment.
         link: where the page lies.
     """
-    ds = written.date().isoformat()
+    ds = max(evaluated["judged"].values())
     run = Run(ds=ds, step="evaluate", ended=written.isoformat(), seconds=0.0, result=evaluated)
     quality = quality_of(spec, ds, [run], [{"ds": ds, **row} for row in metrics])
     return ReportData(
