@@ -9,6 +9,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from validation.report import evidence, moved, views, words
 from validation.report.data import Cell, Diff, Night, ReportData
 
+IN_A_MESSAGE = 3
+"""Findings of drift that a chat message tells."""
 _NIGHT = {
     "new": "the challenger",
     "old": "the champion",
@@ -99,7 +101,8 @@ def render_markdown(data: ReportData) -> str:
         lines.append(f"- best: {_cell_words(data, ranked[0])}")
     if len(ranked) > 1:
         lines.append(f"- worst: {_cell_words(data, ranked[-1])}")
-    lines += [f"- {text}" for text in (_mask_words(data), _data_words(data)) if text]
+    said = (*_drift_words(data), _mask_words(data), _data_words(data))
+    lines += [f"- {text}" for text in said if text]
     if data.link:
         lines.append(f"Report: {data.link}")
     return "\n".join(lines) + "\n"
@@ -112,6 +115,14 @@ def _cell_words(data: ReportData, cell: Cell) -> str:
     said = f"{words.place(cell)}, {words.MEASURES[data.quality.measure]} "
     said += words.number(cell.difference.value, digits, sign=True)
     return f"{said}{f' ({ends})' if ends else ''}: {words.VERDICTS[cell.verdict][1]}"
+
+
+def _drift_words(data: ReportData) -> list[str]:
+    """Return what moved most, and how much else did."""
+    findings = data.drift.findings if data.drift else ()
+    shown = [f"{'stops' if severity == 'stop' else 'moved'}: {text}" for severity, text in findings]
+    more = len(shown) - IN_A_MESSAGE
+    return shown[:IN_A_MESSAGE] + ([f"and {more} more"] if more > 0 else [])
 
 
 def _mask_words(data: ReportData) -> str:

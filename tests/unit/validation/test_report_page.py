@@ -176,6 +176,42 @@ def test_the_message_holds_verdict_best_worst_and_link() -> None:
     assert len(message.splitlines()) <= 8
 
 
+def test_the_message_tells_what_moved_most_and_counts_the_rest() -> None:
+    data = example()
+    assert data.drift is not None
+    many = tuple(("warn", f"price in feed: part {n}") for n in range(5))
+    message = render_markdown(replace(data, drift=replace(data.drift, findings=many)))
+    assert "- moved: price in feed: part 2\n- and 2 more\n" in message
+    assert "- moved: c_category in live: 'sports'" in render_markdown(data)
+
+
+def test_masks_that_keep_everything_are_said_to_select_nothing() -> None:
+    data = example()
+    assert data.masks is not None
+    page = render(replace(data, masks=replace(data.masks, agreement=1.0, chance=1.0)))
+    assert "Both keep every flow: nothing was selected." in page
+    assert "more than unrelated masks of their size (41.0% to 68.0%)" in render(data)
+
+
+def test_agreement_within_what_chance_gives_is_no_agreement() -> None:
+    data = example()
+    assert data.masks is not None
+    page = render(replace(data, masks=replace(data.masks, agreement=0.6)))
+    assert "They agree on 60.0%, no more than unrelated masks of their size" in page
+
+
+def test_the_index_draws_the_trends_and_says_which_nights_are_provisional() -> None:
+    nights = [
+        Night(ds="2026-01-13", file="a.html", outcome="promoted", moved=0, settled=True),
+        Night(ds="2026-01-14", file="b.html", outcome="rejected", moved=2, settled=False),
+    ]
+    page = render_index("bazaar", nights, example())
+    assert Outline(page).open == []
+    assert "log loss of click over 14 nights" in page
+    assert "the champion changed on 3 Jan, 9 Jan and 14 Jan" in page
+    assert page.index("provisionally") < page.index("next day")
+
+
 def test_the_message_of_a_night_without_a_model_is_short() -> None:
     message = render_markdown(failed_night())
     assert "failed" in message
