@@ -154,9 +154,9 @@ def _columns(
         signal += 0.5 * np.sin(tokens)
         found[column.name] = pa.array(tokens)
     for column in layout.of("multi"):
-        bags = [
-            random.integers(1, sizes[column.name], random.integers(0, 4)).tolist() for _ in range(n)
-        ]
+        # Each token once and in order, as days are encoded.
+        drawn = [random.integers(1, sizes[column.name], random.integers(0, 4)) for _ in range(n)]
+        bags = [sorted(set(bag.tolist())) for bag in drawn]
         found[column.name] = pa.array(bags, pa.list_(pa.int32()))
     for column in layout.of("number"):
         values = random.normal(size=n)
