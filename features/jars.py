@@ -1,9 +1,10 @@
-"""Delta's jars: a pinned list, fetched once into the cache by Ivy and checked by their hashes."""
+"""Spark's further jars: pinned lists, fetched once into the cache, checked by their hashes."""
 
 import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -48,22 +49,27 @@ class Jar:
         )
 
 
-def pinned() -> list[Jar]:
-    """Return the jars that ``infra/jars.txt`` lists."""
-    return list(_parse((_infra() / "jars.txt").read_text(encoding="utf-8")))
+DELTA, STORE = "jars.txt", "jars-s3.txt"
+"""Lists in ``infra/``: Delta, and what S3 is spoken to with."""
 
 
-def delta_jars(cache: Path) -> list[Path]:
-    """Return Delta's jars in ``cache/jars``, fetched first where they are missing.
+def pinned(*lists: str) -> list[Jar]:
+    """Return the jars that files in ``infra/`` list."""
+    texts = [(_infra() / listed).read_text(encoding="utf-8") for listed in lists]
+    return [jar for text in texts for jar in _parse(text)]
+
+
+def jars(cache: Path, *lists: str) -> list[Path]:
+    """Return the listed jars in ``cache/jars``, fetched first where they are missing.
 
     Raises:
         ServiceError: when one can't be fetched or is not the one that was pinned.
     """
-    folder = cache / "jars"
-    missing = [jar for jar in pinned() if not (folder / jar.file).exists()]
+    folder, wanted = cache / "jars", pinned(*lists)
+    missing = [jar for jar in wanted if not (folder / jar.file).exists()]
     if missing:
         _fetch(missing, cache)
-    return [folder / jar.file for jar in pinned()]
+    return [folder / jar.file for jar in wanted]
 
 
 def _infra() -> Path:
@@ -114,7 +120,7 @@ def _retrieve(jars: list[Jar], folder: Path) -> None:
     lost = [jar.file for jar in jars if not (folder / jar.file).exists()]
     if ended.returncode or lost:
         raise ServiceError(
-            f"can't fetch Delta's jars ({', '.join(lost) or 'Ivy failed'}); connect to the "
+            f"can't fetch Spark's jars ({', '.join(lost) or 'Ivy failed'}); connect to the "
             "network, or name the Ivy settings of a Maven mirror in AUTOIFS_IVYSETTINGS"
         )
 
@@ -125,3 +131,7 @@ def _check(jar: Jar, file: Path) -> None:
             f"{jar.file} is not the jar that infra/jars.txt pins; "
             "name the Ivy settings of another repository in AUTOIFS_IVYSETTINGS"
         )
+
+
+if __name__ == "__main__":  # for an image, which brings them along
+    jars(Path(sys.argv[1]), DELTA, STORE)

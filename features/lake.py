@@ -1,6 +1,9 @@
 """Where a product's tables lie, and how they are read and written without a JVM."""
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
@@ -8,19 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from features.errors import LakeError
+from features import writers
+from features.errors import LakeError, StoreError, UnavailableError, UserError
+from features.objects import is_address, refusal
 
+ADDRESS = "AUTOIFS_LAKE"
+"""Environment variable: an object store's prefix, such as ``s3a://bucket/lake``, or a folder."""
+BUILT = ("staged", "samples", "quarantine", "counts", "state", "vocabulary", "encoded", "audits")
+"""Tables that a day is built into; whoever builds holds them all until it is done."""
 TABLES = (
-    "staged",
-    "samples",
-    "quarantine",
-    "counts",
-    "state",
-    "vocabulary",
-    "encoded",
+    *BUILT[:-1],
     "metrics",
     "masks",
     "profiles",
@@ -31,31 +34,51 @@ TABLES = (
 )
 
 
+def on_store() -> bool:
+    """Return whether the tables lie on an object store."""
+    return is_address(os.environ.get(ADDRESS, ""))
+
+
 @dataclass(frozen=True)
 class Lake:
     """The tables of one product: ``<root>/<product>/<table>``."""
 
     root: str
+    """A folder, or an object store's prefix such as ``s3a://bucket/lake``."""
     product: str
+
+    @property
+    def place(self) -> str:
+        """Return what holds the product's tables."""
+        return f"{self.root}/{self.product}"
 
     def path(self, table: str) -> str:
         """Return the location of ``table``, a folder or an object store's prefix."""
         if table not in TABLES:
             raise ValueError(f"no table is called '{table}'")
-        return f"{self.root}/{self.product}/{table}"
+        return f"{self.place}/{table}"
 
     def exists(self, table: str) -> bool:
-        """Return whether ``table`` was created."""
-        return DeltaTable.is_deltatable(self.path(table))
+        """Return whether ``table`` was created.
+
+        Raises:
+            StoreError: when the object store refuses to say.
+            UnavailableError: when it does not answer.
+        """
+        with self._answering(table):
+            return DeltaTable.is_deltatable(self.path(table))
 
     def open(self, table: str, version: int | None = None) -> DeltaTable:
         """Return ``table`` as it is, or as it was at ``version``.
 
         Raises:
             LakeError: when there is no such table.
+            StoreError: when the object store refuses to show it.
+            UnavailableError: when it does not answer.
         """
         try:
-            return DeltaTable(self.path(table), version=version)
+            with self._answering(table):
+                return DeltaTable(self.path(table), version=version)
         except TableNotFoundError:
             raise LakeError(
                 f"table {self.product}/{table} does not exist in {self.root}; "
@@ -101,26 +124,95 @@ class Lake:
 
         Raises:
             LakeError: when the lake is not writable.
+            UnavailableError: when another process writes the table, or the store does not answer.
         """
         path = self.path(table)
         predicate = " AND ".join(f"{column} = '{value}'" for column, value in where.items())
+        with self.hold(table):
+            try:
+                if not self.exists(table):
+                    self.make_place()
+                    write_deltalake(path, rows, partition_by=["ds"])
+                    return
+                opened = self.open(table)
+                write_deltalake(
+                    opened,
+                    rows,
+                    mode="overwrite",
+                    predicate=predicate,
+                    schema_mode="merge",
+                    commit_properties=self.properties(table, opened),
+                )
+            except CommitFailedError:
+                raise
+            except (OSError, DeltaError) as error:
+                raise not_writable(path, error) from None
+
+    @contextmanager
+    def hold(self, *tables: str) -> Iterator[None]:
+        """Be the only process that writes ``tables`` during the block (``features.writers``).
+
+        Raises:
+            LeaseTaken: when another process writes one of them for longer than a writer waits.
+        """
+        with ExitStack() as held:
+            # In one order, or two processes could wait for each other.
+            for table in sorted(tables):
+                held.enter_context(writers.turn(self.place, table))
+            yield
+
+    def number(self, table: str, opened: DeltaTable | None = None) -> int | None:
+        """Return the number of a commit that is about to be made; see ``features.writers``."""
+        return writers.number(self.place, table, opened)
+
+    def properties(self, table: str, opened: DeltaTable, note: str | None = None) -> Any:
+        """Return what a commit that is about to be made on ``opened`` says of itself.
+
+        Raises:
+            LeaseLost: when the table is another process's by now.
+        """
+        number = self.number(table, opened)
+        return CommitProperties(
+            custom_metadata=None if note is None else {"userMetadata": note},
+            app_transactions=None if number is None else [Transaction(writers.APP, number)],
+        )
+
+    def make_place(self) -> None:
+        """Make the folder of the product's tables; an object store needs none."""
+        if not is_address(self.root):
+            Path(self.place).mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _answering(self, table: str) -> Iterator[None]:
+        """Turn an object store's refusals into sentences; a missing table is told by the caller."""
         try:
-            if not self.exists(table):
-                Path(path).parent.mkdir(parents=True, exist_ok=True)
-                write_deltalake(path, rows, partition_by=["ds"])
-                return
-            write_deltalake(path, rows, mode="overwrite", predicate=predicate, schema_mode="merge")
-        except CommitFailedError:
+            yield
+        except TableNotFoundError:
             raise
         except (OSError, DeltaError) as error:
-            raise not_writable(path, error) from None
+            if not is_address(self.root):
+                raise
+            raise _from_store(self.path(table), error) from None
 
 
-def not_writable(path: str, reason: object) -> LakeError:
+def not_writable(path: str, reason: object) -> UserError:
     """Return the error of a table that can't be written, in one sentence."""
+    if is_address(path):
+        return _from_store(path, reason)
     said = " ".join(str(reason).split())[:200] or type(reason).__name__
     return LakeError(
         f"can't write {path} ({said}); free space or make the lake writable, then run again: "
+        "nothing is half-published"
+    )
+
+
+def _from_store(path: str, reason: object) -> UserError:
+    told = refusal(str(reason))
+    if told is not None:
+        return StoreError(f"{path}: the object store {told}; nothing is half-published")
+    said = " ".join(str(reason).split())[:200] or type(reason).__name__
+    return UnavailableError(
+        f"{path}: the object store does not answer ({said}); run again later: "
         "nothing is half-published"
     )
 

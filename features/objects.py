@@ -1,10 +1,13 @@
 """An object store as this product speaks to it beside Delta: conditional puts, small objects."""
 
 import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -62,21 +65,16 @@ class Objects:
             StoreError: when the store refuses.
             UnavailableError: when it does not answer.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        found = None
+        with asking(self.url(key), expecting=_ABSENT):
             said = self._client.get_object(**self._named(key))
-            body = said["Body"].read()
-        except (ClientError, BotoCoreError) as error:
-            if _code(error) in _ABSENT:
-                return None
-            raise _translated(self.url(key), error) from None
-        return Found(
-            body=body,
-            etag=said["ETag"],
-            changed=said["LastModified"],
-            asked=parsedate_to_datetime(said["ResponseMetadata"]["HTTPHeaders"]["date"]),
-        )
+            found = Found(
+                body=said["Body"].read(),
+                etag=said["ETag"],
+                changed=said["LastModified"],
+                asked=parsedate_to_datetime(said["ResponseMetadata"]["HTTPHeaders"]["date"]),
+            )
+        return found
 
     def put(self, key: str, body: bytes, *, match: str | None) -> str | None:
         """Put an object where there is none, or in place of the one with the ETag ``match``.
@@ -88,16 +86,59 @@ class Objects:
             StoreError: when the store refuses.
             UnavailableError: when it does not answer.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-
         condition = {"IfNoneMatch": "*"} if match is None else {"IfMatch": match}
-        try:
+        etag = None
+        with asking(self.url(key), expecting=(*_LOST, *_ABSENT)):
             said = self._client.put_object(**self._named(key), Body=body, **condition)
-        except (ClientError, BotoCoreError) as error:
-            if _code(error) in (*_LOST, *_ABSENT):
-                return None
-            raise _translated(self.url(key), error) from None
-        return str(said["ETag"])
+            etag = str(said["ETag"])
+        return etag
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys that begin with ``prefix``.
+
+        Raises:
+            StoreError: when the store refuses.
+            UnavailableError: when it does not answer.
+        """
+        place = self._named(prefix)
+        cut = len(place["Key"]) - len(prefix)
+        with asking(self.url(prefix)):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=place["Bucket"], Prefix=place["Key"]
+            )
+            return [one["Key"][cut:] for page in pages for one in page.get("Contents", ())]
+
+    def upload(self, key: str, path: Path) -> None:
+        """Put a file.
+
+        Raises:
+            StoreError: when the store refuses.
+            UnavailableError: when it does not answer.
+        """
+        with asking(self.url(key)):
+            self._client.upload_file(str(path), **self._named(key))
+
+    def download(self, key: str, path: Path) -> None:
+        """Fetch an object into a file, whose folder is made.
+
+        Raises:
+            StoreError: when the store refuses.
+            UnavailableError: when it does not answer.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with asking(self.url(key)):
+            self._client.download_file(**self._named(key), Filename=str(path))
+
+    def remove(self, keys: Iterable[str]) -> None:
+        """Delete objects that may be there.
+
+        Raises:
+            StoreError: when the store refuses.
+            UnavailableError: when it does not answer.
+        """
+        for key in keys:
+            with asking(self.url(key)):
+                self._client.delete_object(**self._named(key))
 
     def _named(self, key: str) -> dict[str, str]:
         place = urlsplit(self.url(key))
@@ -129,6 +170,24 @@ def refusal(text: str) -> str | None:
     'says that the credentials have expired; renew them and run again'
     """
     return next((told for code, told in _REFUSALS.items() if code in text), None)
+
+
+@contextmanager
+def asking(url: str, expecting: Sequence[str] = ()) -> Iterator[None]:
+    """Turn what boto3 raises in the block into one sentence; what is expected ends the block.
+
+    Raises:
+        StoreError: when the store refuses.
+        UnavailableError: when it does not answer.
+    """
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (ClientError, BotoCoreError, Boto3Error) as error:
+        if _code(error) not in expecting:
+            raise _translated(url, error) from None
 
 
 def _translated(url: str, error: Exception) -> UserError:

@@ -14,7 +14,8 @@ from pyspark.sql import SparkSession
 
 from features import gateway
 from features.errors import ServiceError
-from features.jars import delta_jars
+from features.jars import DELTA, STORE, jars
+from features.lake import on_store
 from features.settle import PARTITIONS
 
 JAVA = 17
@@ -117,6 +118,8 @@ def spark_session(
     except (PySparkException, RuntimeError, OSError) as error:
         raise ServiceError(f"Spark does not start ({_first_line(error)}); see {log}") from None
     session.sparkContext.setLogLevel("ERROR")
+    if on_store():
+        _replace_nothing(session)
     if kept:
         gateway.hand_back(session)
     return session
@@ -129,7 +132,9 @@ def lasting_settings(cache: Path, home: Path) -> dict[str, str]:
         ServiceError: without Java 17 or newer, or without jars.
     """
     check_java()
-    return {**_DELTA, **_MEANING, **_SPEED, **_places(home, delta_jars(cache))}
+    lists = [DELTA, STORE] if on_store() else [DELTA]
+    store = _store() if on_store() else {}
+    return {**_DELTA, **_MEANING, **_SPEED, **_places(home, jars(cache, *lists)), **store}
 
 
 def check_java() -> None:
@@ -152,13 +157,15 @@ def check_java() -> None:
         )
 
 
-def _places(home: Path, jars: list[Path]) -> dict[str, str]:
+def _places(home: Path, wanted: list[Path]) -> dict[str, str]:
     scratch = home / "tmp" / "spark"
+    host = os.environ.get("SPARK_LOCAL_IP") or "127.0.0.1"
     scratch.mkdir(parents=True, exist_ok=True)
     return {
-        "spark.jars": ",".join(str(jar) for jar in jars),
-        "spark.driver.host": "127.0.0.1",
-        "spark.driver.bindAddress": "127.0.0.1",
+        # Workers have them too, at the same place: they are not sent to each.
+        "spark.jars": ",".join(f"local:{jar}" for jar in wanted),
+        "spark.driver.host": host,
+        "spark.driver.bindAddress": host,
         "spark.local.dir": str(scratch),
         "spark.sql.warehouse.dir": str(scratch / "warehouse"),
         "spark.driver.extraJavaOptions": (
@@ -167,8 +174,43 @@ def _places(home: Path, jars: list[Path]) -> dict[str, str]:
             "-XX:+UseParallelGC -XX:MetaspaceSize=256m -XX:-DontCompileHugeMethods "
             f"-Duser.timezone=UTC -Dderby.system.home={scratch} -Djava.io.tmpdir={scratch}"
         ),
+        "spark.executor.extraJavaOptions": "-XX:-DontCompileHugeMethods -Duser.timezone=UTC",
         "spark.pyspark.python": sys.executable,
     }
+
+
+def _store() -> dict[str, str]:
+    """Return how Hadoop finds the object store that the environment describes (``AWS_*``).
+
+    Keys are not among them: Spark takes those from the environment by itself.
+    """
+    endpoint, region = os.environ.get("AWS_ENDPOINT_URL"), os.environ.get("AWS_REGION")
+    found = {"endpoint.region": region} if region else {}
+    if endpoint:  # no AWS: its buckets have no host names of their own
+        found |= {"endpoint": endpoint, "path.style.access": "true"}
+    return {f"spark.hadoop.fs.s3a.{name}": value for name, value in found.items()}
+
+
+def _replace_nothing(session: SparkSession) -> None:
+    """Let Delta's commits be conditional puts: one that is there already is never replaced.
+
+    Hadoop puts conditionally for those who ask by an option that Delta's log store does not know.
+    It asks for a file that must not replace another in the older way, upon which Hadoop looks
+    first and then puts, though two may look before either puts. The options of the older way are
+    one constant of Hadoop's, to which the newer one is added here, in the driver, which commits.
+
+    Raises:
+        ServiceError: when Hadoop is not the one that ``infra/jars-s3.txt`` pins.
+    """
+    try:
+        s3a = session._jvm.org.apache.hadoop.fs.s3a.impl  # type: ignore[union-attr]
+        older = s3a.CreateFileBuilder.OPTIONS_CREATE_FILE_NO_OVERWRITE
+        older.writeObjectFlags().add(s3a.write.WriteObjectFlags.ConditionalOverwrite)
+    except Exception as error:
+        raise ServiceError(
+            f"hadoop-aws can't be made to refuse a second commit ({_first_line(error)}); use the "
+            "version that infra/jars-s3.txt pins"
+        ) from None
 
 
 @contextmanager

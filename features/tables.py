@@ -4,22 +4,24 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Field, Schema, write_deltalake
+from deltalake import DeltaTable, Field, Schema, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from features.errors import LakeError
+from features import writers
+from features.errors import LakeError, UnavailableError, UserError
 from features.lake import Lake, not_writable
+from features.lease import LeaseLost
+from features.objects import is_address, refusal
 from features.schemas import constraints, partition_of, schemas
 from features.settle import gather, is_small
 from features.spec import Spec
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
     from pyspark.sql.types import StructType
 
 READER, WRITER = 1, 3
@@ -40,8 +42,22 @@ _RACES = (
     "ConcurrentWrite",
     "DELTA_CONCURRENT",
     "MetadataChanged",
+    # A conditional put of an object store's that came second (hadoop-aws).
+    "RemoteFileChangedException",
+    "FileAlreadyExistsException",
 )
+_CUT_OFF = ("SdkClientException", "ConnectException", "AWSClientIOException", "AWSStatus500")
+"""What Hadoop's client of an object store says when it gets no answer."""
 _INVALID = "failed validation check"
+
+
+class Raced(LakeError):
+    """Another run wrote the same table at the same time; one of the two commits is refused."""
+
+    exit_code = UnavailableError.exit_code
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"another run is writing {where}; wait for it to end and run again")
 
 
 def ensure(lake: Lake, spec: Spec) -> None:
@@ -95,7 +111,7 @@ def replace_days(
             rows = ordered.where(where) if len(metadata) > 1 else ordered
             writer = rows.coalesce(files).write.format("delta").mode("overwrite")
             writer.option("replaceWhere", where).option("userMetadata", _note(day, said))
-            writer.save(lake.path(table))
+            _save(writer, lake, table)
 
 
 def append(frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict[str, Any]) -> None:
@@ -108,13 +124,12 @@ def append(frame: "DataFrame", lake: Lake, table: str, day: date, metadata: dict
     ordered = _in_order(frame, lake, table)
     with _writable(lake, table):
         if is_small(frame.sparkSession):
-            rows = _to_arrow(ordered, lake, table)
-            write_deltalake(
-                lake.path(table), rows, mode="append", commit_properties=_properties(said)
-            )
+            rows, opened = _to_arrow(ordered, lake, table), lake.open(table)
+            said_so = lake.properties(table, opened, said)
+            write_deltalake(opened, rows, mode="append", commit_properties=said_so)
             return
         writer = ordered.coalesce(1).write.format("delta").mode("append")
-        writer.option("userMetadata", said).save(lake.path(table))
+        _save(writer.option("userMetadata", said), lake, table)
 
 
 def read(
@@ -141,14 +156,29 @@ def _replace_by_arrow(
     if strays:
         raise ValueError(f"{table}: rows of {', '.join(sorted(strays))} among those to be written")
     for day, said in metadata.items():
-        ds = day.isoformat()
+        ds, opened = day.isoformat(), lake.open(table)
         write_deltalake(
-            lake.path(table),
+            opened,
             rows.filter(pc.equal(rows["ds"], ds)),
             mode="overwrite",
             predicate=f"ds = '{ds}'",
-            commit_properties=_properties(_note(day, said)),
+            commit_properties=lake.properties(table, opened, _note(day, said)),
         )
+
+
+def _save(writer: "DataFrameWriter", lake: Lake, table: str) -> None:
+    """Let Spark commit, under the writer's number where the lake wants one.
+
+    Raises:
+        LeaseLost: when another run's number is there by now: Spark then leaves the commit out.
+    """
+    number = lake.number(table)
+    if number is None:
+        writer.save(lake.path(table))
+        return
+    writer.option("txnAppId", writers.APP).option("txnVersion", str(number)).save(lake.path(table))
+    if lake.open(table).transaction_version(writers.APP) != number:
+        raise LeaseLost(f"{lake.path(table)} was written by a later run; nothing was committed")
 
 
 def _to_arrow(frame: "DataFrame", lake: Lake, table: str) -> pa.Table:
@@ -158,10 +188,6 @@ def _to_arrow(frame: "DataFrame", lake: Lake, table: str) -> pa.Table:
 def _note(day: date, metadata: Mapping[str, Any]) -> str:
     """Return what a commit says of itself."""
     return json.dumps({**metadata, "ds": day.isoformat()}, default=str)
-
-
-def _properties(note: str) -> CommitProperties:
-    return CommitProperties(custom_metadata={"userMetadata": note})
 
 
 def _create(lake: Lake, table: str, schema: Schema) -> None:
@@ -238,12 +264,13 @@ def _writable(lake: Lake, table: str) -> Iterator[None]:
     """Turn the many ways of a disk to refuse a write into one sentence."""
     where = lake.path(table)
     try:
-        Path(where).parent.mkdir(parents=True, exist_ok=True)
-        yield
-    except LakeError:
+        lake.make_place()
+        with lake.hold(table):
+            yield
+    except UserError:
         raise
     except CommitFailedError:
-        raise LakeError(_race(where)) from None
+        raise Raced(where) from None
     except (OSError, DeltaError) as error:
         if _INVALID in str(error):  # rows that break a constraint: not the disk's fault
             raise
@@ -258,9 +285,7 @@ def _translated(error: Exception, where: str) -> Exception:
         if reason in said:
             return not_writable(where, reason)
     if any(race in said for race in _RACES):
-        return LakeError(_race(where))
+        return Raced(where)
+    if is_address(where) and (refusal(said) or any(word in said for word in _CUT_OFF)):
+        return not_writable(where, said)
     return error
-
-
-def _race(where: str) -> str:
-    return f"another run is writing {where}; wait for it to end and run again"

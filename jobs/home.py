@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from features.errors import UserError
-from features.lake import Lake
+from features.lake import ADDRESS, Lake
 from features.spec import Spec
 
 
@@ -23,9 +23,9 @@ class Home:
     """Holds what can be fetched again: Delta's jars and the environment."""
 
     @property
-    def lake_root(self) -> Path:
-        """Folder of the Delta tables of all products."""
-        return self.root / "lake"
+    def lake_root(self) -> str:
+        """Where the tables of all products lie: ``AUTOIFS_LAKE``, or a folder of this home."""
+        return os.environ.get(ADDRESS) or str(self.root / "lake")
 
     @property
     def airflow(self) -> Path:
@@ -54,7 +54,7 @@ class Home:
 
     def lake(self, product: str) -> Lake:
         """Return the tables of a product."""
-        return Lake(str(self.lake_root), product)
+        return Lake(self.lake_root, product)
 
     def raw(self, product: str) -> Path:
         """Return where a product's raw logs are looked for unless ``--source`` says otherwise."""

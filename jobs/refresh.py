@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from features.arrivals import Arrivals, arrivals, bulk, in_batches
 from features.errors import AuditError, SourceError, SpecError, UserError
 from features.fingerprint import fingerprint
-from features.lake import Lake
+from features.lake import BUILT, Lake
 from features.spec import Spec
 from features.spec.load import spec_hash
 from jobs import steps
@@ -60,9 +60,16 @@ class Wanted:
 def refresh(shop: "Shop", days: Iterable[date], as_of: date, force: bool) -> list[Result]:
     """Bring days up to date, oldest first; small neighbours are built together.
 
+    What is to be built is decided and built while no other process writes the tables.
+
     Raises:
         UserError: of the first day that can't be built; those before it are published.
     """
+    with shop.lake.hold(*BUILT):
+        return _refresh(shop, days, as_of, force)
+
+
+def _refresh(shop: "Shop", days: Iterable[date], as_of: date, force: bool) -> list[Result]:
     results: list[Result] = []
     wanted: list[Wanted] = []
     try:

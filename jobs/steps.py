@@ -159,7 +159,8 @@ def encode(shop: "Shop", said: Mapping[date, Result], watch: Stopwatch) -> Resul
     from features.vocabulary import new_tokens
     from jobs.partition import files_for
 
-    with watch.step("encode"):
+    # Two that read the vocabulary at once would give two tokens one index.
+    with shop.lake.hold("vocabulary", "encoded"), watch.step("encode"):
         earliest, day = min(said), max(said)
         first = min(earliest, day - shop.spec.training.window + timedelta(days=1))
         window = tables.read(shop.spark, shop.lake, "samples", first.isoformat(), day.isoformat())

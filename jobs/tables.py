@@ -14,9 +14,10 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from features.errors import LakeError
 from features.lake import TABLES, Lake
+from features.objects import is_address
 from features.spec import Spec
+from features.tables import Raced
 from jobs.home import Home
 from jobs.train import registry_of
 from training.versions import Version
@@ -78,14 +79,16 @@ def pinned_versions(table: str, models: Iterable[Version]) -> list[int]:
 
 
 def _tidy(lake: Lake, name: str, keep: timedelta, kept: list[int], *, dry_run: bool) -> Result:
-    table = lake.open(name)
-    merged = _small(table)
     try:
-        if merged and not dry_run:
-            table.optimize.compact(target_size=TARGET)
-        deleted = _vacuum(lake, name, keep, kept, dry_run=dry_run)
+        with lake.hold(name):
+            table = lake.open(name)
+            merged = _small(table)
+            if merged and not dry_run:
+                said = lake.properties(name, table)
+                table.optimize.compact(target_size=TARGET, commit_properties=said)
+            deleted = _vacuum(lake, name, keep, kept, dry_run=dry_run)
     except CommitFailedError:
-        raise LakeError(f"another run is writing {lake.path(name)}; run maintain again") from None
+        raise Raced(lake.path(name)) from None
     log.info("%s: %d small files merged, %d old ones deleted", name, merged, deleted)
     return {"merged": merged, "deleted": deleted, "kept_versions": kept}
 
@@ -104,7 +107,7 @@ def _vacuum(lake: Lake, name: str, keep: timedelta, kept: list[int], *, dry_run:
 
     root = lake.path(name)
     # The log goes on naming files that an earlier run deleted; an object store does not mind.
-    there = [file for file in vacuum(dry=True) if "://" in root or (Path(root) / file).exists()]
+    there = [file for file in vacuum(dry=True) if is_address(root) or (Path(root) / file).exists()]
     if there and not dry_run:
         vacuum(dry=False)
     return len(there)

@@ -1,4 +1,4 @@
-"""Delta's jars: fetched once, never trusted unseen."""
+"""Spark's further jars: fetched once, never trusted unseen."""
 
 import hashlib
 from pathlib import Path
@@ -31,33 +31,35 @@ def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     settings = tmp_path / "ivysettings.xml"
     settings.write_text(SETTINGS.format(root=(tmp_path / "maven").as_uri()))
     monkeypatch.setenv("AUTOIFS_IVYSETTINGS", str(settings))
-    monkeypatch.setattr(jars, "pinned", lambda: [JAR])
+    monkeypatch.setattr(jars, "pinned", lambda *_: [JAR])
     return folder / "delta-storage-4.4.0.jar"
 
 
 def test_a_jar_is_fetched_into_the_cache_and_then_left_alone(mirror: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    [found] = jars.delta_jars(cache)
+    [found] = jars.jars(cache, jars.DELTA)
     assert found == cache / "jars" / "delta-storage-4.4.0.jar"
     assert found.read_bytes() == CONTENT
     mirror.unlink()
-    assert jars.delta_jars(cache) == [found]
+    assert jars.jars(cache, jars.DELTA) == [found]
 
 
 def test_another_jar_than_the_pinned_one_is_refused(mirror: Path, tmp_path: Path) -> None:
     mirror.write_bytes(b"another jar")
     with pytest.raises(ServiceError, match=r"not the jar that infra/jars.txt pins"):
-        jars.delta_jars(tmp_path / "cache")
+        jars.jars(tmp_path / "cache", jars.DELTA)
     assert not (tmp_path / "cache" / "jars" / "delta-storage-4.4.0.jar").exists()
 
 
 def test_an_unreachable_repository_is_one_sentence(mirror: Path, tmp_path: Path) -> None:
     mirror.unlink()
     with pytest.raises(ServiceError, match=r"delta-storage-4.4.0.jar.*AUTOIFS_IVYSETTINGS"):
-        jars.delta_jars(tmp_path / "cache")
+        jars.jars(tmp_path / "cache", jars.DELTA)
 
 
-def test_every_pinned_jar_is_delta_s_and_has_a_hash() -> None:
-    listed = jars.pinned()
-    assert "delta-spark_4.2_2.13-4.4.0.jar" in [jar.file for jar in listed]
-    assert all(len(jar.sha256) == 64 and jar.group == "io.delta" for jar in listed)
+def test_every_pinned_jar_has_a_hash_and_those_of_s3_stay_out_of_a_local_session() -> None:
+    delta, store = jars.pinned(jars.DELTA), jars.pinned(jars.STORE)
+    assert "delta-spark_4.2_2.13-4.4.0.jar" in [jar.file for jar in delta]
+    assert {jar.group for jar in delta} == {"io.delta"}
+    assert "hadoop-aws-3.5.0.jar" in [jar.file for jar in store]
+    assert all(len(jar.sha256) == 64 for jar in delta + store)

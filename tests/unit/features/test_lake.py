@@ -9,6 +9,12 @@ from features.errors import LakeError
 from features.lake import Lake
 
 
+@pytest.fixture
+def lake(any_lake: Lake) -> Lake:
+    """Every test here holds on a disk and on an object store."""
+    return any_lake
+
+
 def rows(ds: str, step: str, value: float) -> pa.Table:
     return pa.table({"ds": [ds], "step": [step], "value": [value]})
 

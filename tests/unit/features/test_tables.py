@@ -24,6 +24,12 @@ features: {categories: [place]}
 SPEC = parse_spec(TEXT, "shop.yaml")
 
 
+@pytest.fixture
+def lake(any_lake: Lake) -> Lake:
+    """Every test here holds on a disk and on an object store."""
+    return any_lake
+
+
 @pytest.mark.parametrize("product", ["bazaar", "kuairand"])
 def test_tables_are_created_as_arrow_can_read_them(tmp_path: Path, product: str) -> None:
     lake, spec = Lake(str(tmp_path), product), load_spec(product)
