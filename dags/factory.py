@@ -19,11 +19,13 @@ from airflow.sdk import (
 from dags.assets import samples_of
 from dags.day import asked, day_of, is_backfill
 from dags.job import JobAlert, JobOperator, one_day
-from dags.settings import schedule_end, task_defaults
+from dags.settings import gpu_options, schedule_end, task_defaults, train_ranks
 
 TRAIN_POOL = "train"
 """One slot: two trainings would share the GPU, or the laptop's cores."""
 DEFAULT_POOL = "default_pool"
+BUILDER, TRAINER, PROMOTER = "builder", "trainer", "promoter"
+"""Whose rights a job has: who writes samples, who trains and judges, who changes what is in use."""
 
 PARAMS = {
     "day": Param(
@@ -79,6 +81,7 @@ def samples_dag(product: str, spec: str) -> DAG:
             task_id="make",
             command="samples",
             spec=spec,
+            role=BUILDER,
             arguments=samples_arguments,
             pool=lake_pool(product),
             # A backfill announces nothing, or one of 30 days would start 30 trainings.
@@ -106,6 +109,7 @@ def maintenance_dag(product: str, spec: str) -> DAG:
             task_id="maintain",
             command="maintain",
             spec=spec,
+            role=BUILDER,
             arguments=lambda _: [],
             pool=lake_pool(product),
             doc_md="`autoifs maintain`.",
@@ -137,18 +141,28 @@ def training_dag(product: str, spec: str) -> DAG:
             task_id="train",
             command="train",
             spec=spec,
+            role=TRAINER,
             arguments=train_arguments,
+            ranks=train_ranks(),
+            **gpu_options(),
             execution_timeout=timedelta(hours=12),
             doc_md="Train the spec's model and the baseline; `autoifs train`.",
         )
-        register = _job("register", spec, "Make the model the challenger; `autoifs register`.")
-        evaluate = _job("evaluate", spec, "Judge it beside the champion; `autoifs evaluate`.")
-        gate = _job("gate", spec, "Decide, and promote if nobody must agree; `autoifs gate`.")
+        register = _job(
+            "register", spec, PROMOTER, "Make the model the challenger; `autoifs register`."
+        )
+        evaluate = _job(
+            "evaluate", spec, TRAINER, "Judge it beside the champion; `autoifs evaluate`."
+        )
+        gate = _job(
+            "gate", spec, PROMOTER, "Decide, and promote if nobody must agree; `autoifs gate`."
+        )
         # A refusal is a result, not a failure. Should the gate itself break, there is still an
         # evaluation to show; the run fails all the same, for promote can't follow.
         report = _job(
             "report",
             spec,
+            PROMOTER,
             "Write the night's report; `autoifs report`.",
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
         )
@@ -210,8 +224,8 @@ def needs_approval() -> Any:
     return decide()
 
 
-def _job(name: str, spec: str, doc: str, **options: Any) -> JobOperator:
-    return JobOperator(task_id=name, command=name, spec=spec, doc_md=doc, **options)
+def _job(name: str, spec: str, role: str, doc: str, **options: Any) -> JobOperator:
+    return JobOperator(task_id=name, command=name, spec=spec, role=role, doc_md=doc, **options)
 
 
 def _approve() -> ApprovalOperator:
@@ -231,6 +245,7 @@ def _promote(spec: str) -> JobOperator:
         task_id="promote",
         command="models promote",
         spec=spec,
+        role=PROMOTER,
         arguments=promote_arguments,
         doc_md="Make the approved version champion; `autoifs models promote`.",
     )

@@ -12,10 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from airflow.sdk import BaseNotifier, BaseOperator
+from airflow.sdk import BaseNotifier, BaseOperator, Connection
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowNotFoundException,
     DownstreamTasksSkipped,
 )
 
@@ -23,8 +24,10 @@ from dags.day import day_of, is_backfill
 
 USER_ERRORS = (2, 3)
 """Exit codes that say a person must act: trying again would end the same way."""
-GRACE = 15.0
-"""Seconds a job has to end by itself before it is killed."""
+GRACE = 45.0
+"""Seconds a job has to end by itself before it is killed: a training writes a checkpoint in 30."""
+RESTARTS = 3
+"""How often a training of several processes starts again when one of them dies."""
 XCOM_LIMIT = 20_000
 """Characters of a result that are kept whole; of a longer one its plain values are."""
 
@@ -40,6 +43,9 @@ def one_day(context: Any) -> list[str]:
 class JobOperator(BaseOperator):
     """Runs ``autoifs <command> <arguments> --spec <spec>`` and returns the result it prints.
 
+    With ``ranks`` the command is started so many times by torchrun, as one training. With a
+    ``role`` the job gets that role's rights (:func:`rights`), where roles have any of their own.
+
     The job is a process of its own, so that Spark and torch never live in Airflow's. Its lines on
     stderr are the task's log; its last line on stdout is the task's XCom. A failed job's sentence
     is the exception's text and the XCom ``failure``. With ``ends_backfill`` the tasks after it are
@@ -51,11 +57,14 @@ class JobOperator(BaseOperator):
         *,
         command: str,
         spec: str,
+        role: str = "",
         arguments: Arguments = one_day,
         ends_backfill: bool = False,
+        ranks: int = 1,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.role, self.ranks = role, ranks
         self.ends_backfill = ends_backfill
         self.command = command
         self.spec = spec
@@ -72,6 +81,8 @@ class JobOperator(BaseOperator):
         words = [*self.command.split(), *self.arguments(context), "--spec", self.spec]
         self.log.info("autoifs %s", " ".join(words))
         status, result = self._run(words, context["run_id"])
+        # torchrun ends with 1 whatever its processes ended with; they say it themselves.
+        status = result.get("status", status) if status else status
         if status == 0 and result.get("ok"):
             return self._hand_on(compact(result), context)
         sentence = result.get("message") or f"autoifs {self.command} ended with status {status}"
@@ -88,8 +99,8 @@ class JobOperator(BaseOperator):
 
     def _run(self, words: Sequence[str], run_id: str) -> tuple[int, dict[str, Any]]:
         process = subprocess.Popen(  # noqa: S603 (a list of words, no shell)
-            [*executable(), *words],
-            env=job_environment(run_id),
+            [*together(self.ranks), *executable(), *words],
+            env={**job_environment(run_id), **rights(self.role)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -161,8 +172,46 @@ def executable() -> list[str]:
     leave a training behind that writes beside its retry.
     """
     program = os.environ.get("AUTOIFS_BIN") or str(Path(sys.executable).with_name("autoifs"))
+    return [*_ending_with_us(), program]
+
+
+def _ending_with_us() -> list[str]:
     setpriv = shutil.which("setpriv")
-    return [setpriv, "--pdeathsig", "TERM", "--", program] if setpriv else [program]
+    return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
+
+
+def together(ranks: int) -> list[str]:
+    """Return the words that start ``ranks`` processes as one training; none for a single one.
+
+    When one dies, torchrun starts all of them again, and they go on from their last checkpoint.
+    """
+    if ranks == 1:
+        return []
+    torchrun = str(Path(sys.executable).with_name("torchrun"))
+    many = [f"--nproc-per-node={ranks}", f"--max-restarts={RESTARTS}"]
+    return [*_ending_with_us(), torchrun, "--standalone", *many, "--no-python"]
+
+
+def rights(role: str) -> dict[str, str]:
+    """Return the environment that gives a job the rights of its role, and of no other.
+
+    With ``AUTOIFS_ROLES=connections`` they are the extra of Airflow's connection
+    ``autoifs_<role>``, which may lie in any secrets backend: names and values of environment
+    variables, such as ``AWS_ACCESS_KEY_ID``. Otherwise a job has those of the worker it runs on.
+
+    Raises:
+        AirflowFailException: when there is no such connection.
+    """
+    if not role or os.environ.get("AUTOIFS_ROLES") != "connections":
+        return {}
+    name = f"autoifs_{role}"
+    try:
+        found = Connection.get(name)
+    except AirflowNotFoundException:
+        raise AirflowFailException(
+            f"there is no connection {name}, which says what the role may do; add it"
+        ) from None
+    return {key: str(value) for key, value in found.extra_dejson.items()}
 
 
 def job_environment(run_id: str) -> dict[str, str]:

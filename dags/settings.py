@@ -34,6 +34,30 @@ def schedule_end() -> datetime | None:
     return NEVER if os.environ.get("AUTOIFS_SCHEDULE", "midnight") == "off" else None
 
 
+def gpu_options() -> dict[str, Any]:
+    """Return where a task that wants GPUs runs; nothing on a laptop, which has one place.
+
+    ``AUTOIFS_GPU_EXECUTOR`` names one of Airflow's executors, ``AUTOIFS_GPU_QUEUE`` a queue that
+    workers with GPUs serve, ``AUTOIFS_GPU_POD`` a file with the pod in which Kubernetes is to run
+    the task (what it leaves out is as for every other task).
+    """
+    names = {"executor": "AUTOIFS_GPU_EXECUTOR", "queue": "AUTOIFS_GPU_QUEUE"}
+    options: dict[str, Any] = {
+        option: os.environ[name] for option, name in names.items() if os.environ.get(name)
+    }
+    pod = os.environ.get("AUTOIFS_GPU_POD")
+    if pod:
+        from airflow.providers.cncf.kubernetes.pod_generator import PodGenerator
+
+        options["executor_config"] = {"pod_override": PodGenerator.deserialize_model_file(pod)}
+    return options
+
+
+def train_ranks() -> int:
+    """Return how many processes train together (``AUTOIFS_TRAIN_RANKS``)."""
+    return int(os.environ.get("AUTOIFS_TRAIN_RANKS", "1"))
+
+
 def task_defaults() -> dict[str, Any]:
     """Return what every job's task gets: an owner, retries, a limit of time."""
     return {

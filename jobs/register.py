@@ -10,6 +10,7 @@ from features.errors import RegistryError
 from features.lake import Lake
 from features.spec import Spec
 from features.spec.load import spec_hash
+from jobs.handover import take_over
 from jobs.home import Home
 from jobs.timing import Stopwatch
 from jobs.train import PARTS, RESULT, registry_of
@@ -38,6 +39,7 @@ def register(*, spec: Spec, lake: Lake, home: Home, day: date) -> Result:
     """
     watch = Stopwatch()
     folder = home.work(spec.product, day) / "train"
+    take_over(home, folder, RESULT)
     if not (folder / RESULT).is_file():
         raise RegistryError(
             f"no model was trained for {day}; train it first: autoifs train --ds {day}"

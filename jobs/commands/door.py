@@ -74,7 +74,8 @@ def _fail(name: str, sentence: str, code: str, status: int, debug: bool) -> None
     if debug:
         traceback.print_exc()
     STDERR.print(f"autoifs {name}: {sentence}", markup=False, soft_wrap=True)
-    say({"ok": False, "command": name, "error": code, "message": sentence})
+    # Said as well, for not every launcher (torchrun) hands a status on.
+    say({"ok": False, "command": name, "error": code, "message": sentence, "status": status})
     raise typer.Exit(status)
 
 

@@ -133,6 +133,65 @@ def test_the_job_does_not_get_the_keys_of_airflow(monkeypatch):
     assert given["AUTOIFS_RUN_ID"] == "manual__1"
 
 
+RANKS = (
+    "rank = os.environ.get('RANK', '0')",
+    "open(os.environ['SEEN'] + '-' + rank + '-' + str(os.getpid()), 'w').close()",
+)
+
+
+@pytest.fixture
+def seen(tmp_path, monkeypatch):
+    """Return a function that says which ranks have started, once each start."""
+    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
+    return lambda: sorted(path.name.split("-")[1] for path in tmp_path.glob("seen-*"))
+
+
+@pytest.mark.slow
+def test_a_training_of_two_ranks_is_started_by_torchrun_and_says_one_result(autoifs, seen):
+    said = "json.dumps({'ok': True, 'of': os.environ['WORLD_SIZE']})"
+    autoifs(*RANKS, f"if rank == '0': print({said})")
+    assert job(ranks=2).execute(context()) == {"ok": True, "of": "2"}
+    assert seen() == ["0", "1"]
+
+
+@pytest.mark.slow
+def test_a_mistake_that_all_ranks_make_is_told_as_it_is_without_torchrun(autoifs, monkeypatch):
+    monkeypatch.setattr("dags.job.RESTARTS", 0)
+    said = "json.dumps({'ok': False, 'error': 'training', 'message': 'no day', 'status': 2})"
+    autoifs(*RANKS[:1], f"if rank == '0': print({said})", "sys.exit(2)")
+    with pytest.raises(AirflowFailException, match=r"^no day$"):
+        job(ranks=2).execute(context())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/usr/bin/setpriv").exists(), reason="needs setpriv")
+def test_ranks_end_when_torchrun_is_killed_with_9(autoifs, tmp_path, monkeypatch, seen):
+    autoifs(*RANKS, "time.sleep(60)")
+    running = job(ranks=2)
+    thread = threading.Thread(target=lambda: _outcome(running))
+    thread.start()
+    _wait_for(lambda: len(seen()) == 2)
+    ranks = [int(path.name.split("-")[2]) for path in tmp_path.glob("seen-*")]
+    running._process.send_signal(signal.SIGKILL)
+    thread.join(20)
+    for rank in ranks:
+        _wait_for(lambda rank=rank: not _runs(rank))
+
+
+def test_a_job_gets_the_rights_of_its_role_where_connections_say_them(autoifs, monkeypatch):
+    autoifs("print(json.dumps({'ok': True, 'key': os.environ.get('AWS_ACCESS_KEY_ID')}))")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "of-worker")
+    monkeypatch.setenv(
+        "AIRFLOW_CONN_AUTOIFS_BUILDER",
+        '{"conn_type": "generic", "extra": {"AWS_ACCESS_KEY_ID": "of-builder"}}',
+    )
+    assert job(role="builder").execute(context())["key"] == "of-worker"
+    monkeypatch.setenv("AUTOIFS_ROLES", "connections")
+    assert job(role="builder").execute(context())["key"] == "of-builder"
+    with pytest.raises(AirflowFailException, match="no connection autoifs_promoter"):
+        job(role="promoter").execute(context())
+
+
 def test_killing_the_task_ends_the_job_and_its_children(autoifs, tmp_path):
     children = tmp_path / "children"
     autoifs(

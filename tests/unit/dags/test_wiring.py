@@ -81,6 +81,29 @@ def test_every_job_waits_in_a_pool_of_one_slot():
     }
 
 
+def test_every_job_has_the_rights_of_one_role():
+    assert {task.task_id: task.role for task in JOBS} == {
+        "make": "builder",
+        "maintain": "builder",
+        "train": "trainer",
+        "evaluate": "trainer",
+        "register": "promoter",
+        "gate": "promoter",
+        "report": "promoter",
+        "promote": "promoter",
+    }
+
+
+def test_training_alone_goes_where_gpus_are(monkeypatch):
+    for name, value in {"EXECUTOR": "CeleryExecutor", "QUEUE": "gpu"}.items():
+        monkeypatch.setenv(f"AUTOIFS_GPU_{name}", value)
+    monkeypatch.setenv("AUTOIFS_TRAIN_RANKS", "2")
+    tasks = training_dag("shop", "shop").tasks
+    assert {task.task_id for task in tasks if task.executor == "CeleryExecutor"} == {"train"}
+    assert {task.task_id for task in tasks if task.queue == "gpu"} == {"train"}
+    assert [task.ranks for task in tasks if task.task_id == "train"] == [2]
+
+
 def test_a_partition_is_a_day_that_starts_at_midnight():
     timetable = DAGS["shop_samples"].timetable
     assert (timetable.expression, timetable.run_offset, timetable.key_format) == (

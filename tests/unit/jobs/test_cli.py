@@ -35,6 +35,7 @@ def test_a_spec_that_is_not_there_is_a_sentence_and_status_2() -> None:
         "command": "spec check",
         "error": "spec",
         "message": "spec 'nowhere.yaml' not found; give a path, or one of: bazaar, kuairand",
+        "status": 2,
     }
 
 
