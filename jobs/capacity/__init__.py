@@ -1,0 +1,1 @@
+"""What a cluster must be able to do: sizes and money from measured costs, nights by simulation."""
