@@ -11,12 +11,24 @@ import sys
 
 import typer
 
-from jobs.commands import bench, benchmark, chain, lake, models, night, quarantine, samples, spec
+from jobs.commands import (
+    bench,
+    benchmark,
+    chain,
+    cluster,
+    lake,
+    models,
+    night,
+    quarantine,
+    samples,
+    spec,
+)
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 for _group in (chain, samples, night, lake, spec, benchmark):
     app.add_typer(_group.app)
 app.add_typer(bench.app, name="bench")
+app.add_typer(cluster.app, name="cluster")
 app.add_typer(samples.samples_app, name="samples")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(models.models_app, name="models")

@@ -106,7 +106,7 @@ class Airflow:
         keys = keys_of(self.home)
         client = Client(self.url, USER, keys.password, self.logs)
         deadline = time.monotonic() + PATIENCE
-        while not (client.healthy() and self._parsed(client, dags)):
+        while not (client.healthy() and parsed_since(client, dags, self._started)):
             for part in self.parts:
                 part.check()
             if time.monotonic() > deadline:
@@ -130,14 +130,7 @@ class Airflow:
             self._lock = None
 
     def _write_state(self) -> None:
-        """Write down where we are and what we started, for other commands and for our successor."""
-        state = {
-            "pid": os.getpid(),
-            "url": self.url,
-            "shared": self.shared,
-            "parts": {part.process.pid: birth(part.process.pid) for part in self._everything()},
-        }
-        write_private(_state_file(self.home), json.dumps(state))
+        write_state(self.home, self._everything(), url=self.url, shared=self.shared)
 
     def _end_survivors(self) -> None:
         """End what outlived a command that was killed: two schedulers must not share a database."""
@@ -185,15 +178,32 @@ class Airflow:
             part.check()
         self.parts.remove(part)
 
-    def _parsed(self, client: Client, dags: Sequence[str]) -> bool:
-        for complaint in client.import_errors():
-            raise ServiceError(f"Airflow can't read the DAGs: {complaint}")
-        for dag_id in dags:
-            found = client.dag(dag_id)
-            parsed = (found or {}).get("last_parsed_time")
-            if not parsed or datetime.fromisoformat(parsed) < self._started:
-                return False
-        return True
+
+def parsed_since(client: Client, dags: Sequence[str], moment: datetime) -> bool:
+    """Return whether every DAG has been read since ``moment``.
+
+    Raises:
+        ServiceError: when one can't be read.
+    """
+    for complaint in client.import_errors():
+        raise ServiceError(f"Airflow can't read the DAGs: {complaint}")
+    for dag_id in dags:
+        found = client.dag(dag_id)
+        parsed = (found or {}).get("last_parsed_time")
+        if not parsed or datetime.fromisoformat(parsed) < moment:
+            return False
+    return True
+
+
+def write_state(home: Home, parts: Sequence[Part], *, url: str, shared: bool) -> None:
+    """Write down where Airflow is and what was started, for other commands and for a successor."""
+    state = {
+        "pid": parts[0].process.pid,
+        "url": url,
+        "shared": shared,
+        "parts": {part.process.pid: birth(part.process.pid) for part in parts},
+    }
+    write_private(_state_file(home), json.dumps(state))
 
 
 @contextmanager

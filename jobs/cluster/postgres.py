@@ -63,6 +63,15 @@ class Postgres(Server):
         entry = f"{quote(who.user)}:{quote(who.secret)}"
         return f"postgresql+psycopg2://{entry}@{HOST}:{self.port}/{database}"
 
+    def variables(self, login: Login) -> dict[str, str]:
+        """Return what libpq reads: an address then need not name the server nor the password."""
+        return {
+            "PGHOST": HOST,
+            "PGPORT": str(self.port),
+            "PGUSER": login.user,
+            "PGPASSWORD": login.secret,
+        }
+
     def ask(
         self, statement: str, database: str = "postgres", login: Login | None = None
     ) -> list[tuple[Any, ...]]:
@@ -85,10 +94,16 @@ class Postgres(Server):
         finally:
             connection.close()
 
-    def make_database(self, name: str) -> None:
-        """Create a database, unless there is one."""
+    def make_database(self, name: str, owner: str | None = None) -> None:
+        """Create a database, unless there is one; nobody but its owner may enter it unasked."""
         if not self.ask(f"SELECT 1 FROM pg_database WHERE datname = '{name}'"):  # noqa: S608
-            self.ask(f'CREATE DATABASE "{name}"')
+            self.ask(f'CREATE DATABASE "{name}" OWNER "{owner or self.login.user}"')
+            self.ask(f'REVOKE ALL ON DATABASE "{name}" FROM PUBLIC')
+
+    def make_user(self, login: Login) -> None:
+        """Create a user, unless there is one."""
+        if not self.ask(f"SELECT 1 FROM pg_roles WHERE rolname = '{login.user}'"):  # noqa: S608
+            self.ask(f"CREATE ROLE \"{login.user}\" LOGIN PASSWORD '{login.secret}'")
 
     def _make_folder(self) -> None:
         self.data.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -41,8 +41,16 @@ class Server:
         Raises:
             ServiceError: when a process of it ends, or it takes too long.
         """
+        self.wait_for(self.answers, patience)
+
+    def wait_for(self, condition: Callable[[], bool], patience: float = PATIENCE) -> None:
+        """Wait until ``condition`` holds, while all processes run.
+
+        Raises:
+            ServiceError: when a process of it ends, or it takes too long.
+        """
         deadline = time.monotonic() + patience
-        while not self.answers():
+        while not condition():
             for part in self.parts:
                 part.check()
             if time.monotonic() > deadline:
