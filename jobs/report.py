@@ -3,7 +3,7 @@
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,11 +33,12 @@ def report(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
     """Write the report of ``day`` from what its commands left in the tables.
 
     Pages of earlier nights whose models this night judged on their next day are written anew. The
-    page goes to the lake, and to MLflow beside the night's model.
+    pages go to the lake, and to MLflow beside their models.
 
     Returns:
         ``report``, ``latest`` and ``index`` (paths), ``pages`` (days written), ``bytes``,
-        ``outcome``, and ``message``: the report as a chat message in Markdown.
+        ``outcome``, ``attached`` (where MLflow holds the pages), and ``message``: the report as a
+        chat message in Markdown.
 
     Raises:
         UserError: when no command of that night has run.
@@ -50,7 +51,7 @@ def report(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
     folder = home.reports(spec.product)
     settled = [one["ds"] for one in _result(runs, ds, "evaluate").get("settled") or ()]
     days = [*(one for one in settled if (folder / f"{one}.html").is_file()), ds]
-    data = _write_pages(spec, lake, home, runs, days)[ds]
+    pages = _write_pages(spec, lake, home, runs, days)
     path = folder / f"{ds}.html"
     return {
         "report": path,
@@ -58,10 +59,10 @@ def report(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
         "index": folder / "index.html",
         "pages": days,
         "bytes": path.stat().st_size,
-        "outcome": data.decision.outcome,
+        "outcome": pages[ds].decision.outcome,
         "airflow_run": _airflow_run(runs, ds, ds),
-        "published": _publish(spec, lake, home, data, path),
-        "message": render_markdown(data),
+        "attached": _attach(spec, home, pages),
+        "message": render_markdown(pages[ds]),
     }
 
 
@@ -98,7 +99,7 @@ def write(path: Path, text: str) -> None:
 def _write_pages(
     spec: Spec, lake: Lake, home: Home, runs: list[Run], days: Sequence[str]
 ) -> dict[str, ReportData]:
-    """Write the pages of some nights, the copy of the newest, and the index."""
+    """Write the pages of some nights, the copy of the newest, and the index; return the nights'."""
     folder, trail, found = home.reports(spec.product), _trail(spec, home), {}
     newest = max([*_nights(folder), *days])
     # The index shows the trends of the newest night, whichever nights are written.
@@ -119,7 +120,8 @@ def _write_pages(
     _copy_newest(folder)
     nights = [night(runs, at, trail) for at in _nights(folder)]
     write(folder / "index.html", render_index(spec.product, nights, found[newest]))
-    return found
+    _keep_in_lake(lake, folder, [*(f"{ds}.html" for ds in days), "latest.html", "index.html"])
+    return {ds: found[ds] for ds in days}
 
 
 def _runs(lake: Lake) -> list[Run]:
@@ -189,23 +191,28 @@ def _link(spec: Spec, path: Path) -> str:
     return f"{served.rstrip('/')}/{spec.product}/{path.name}" if served else str(path)
 
 
-def _publish(spec: Spec, lake: Lake, home: Home, data: ReportData, path: Path) -> list[str]:
-    """Put the page into the lake and beside the model; return where it lies then.
+def _keep_in_lake(lake: Lake, folder: Path, names: Sequence[str]) -> None:
+    """Copy pages to the lake, where the tables lie; one in an object store is published apart."""
+    if is_address(lake.root):
+        return
+    kept = Path(lake.root) / lake.product / "reports"
+    for name in names:
+        write(kept / name, (folder / name).read_text(encoding="utf-8"))
 
-    A page that can't be published is a page all the same: it says so in the log.
+
+def _attach(spec: Spec, home: Home, pages: Mapping[str, ReportData]) -> list[str]:
+    """Put each page beside its model in MLflow; return where it lies then.
+
+    A page that can't be put there is a page all the same: it says so in the log.
     """
-    places = []
-    if not is_address(lake.root):
-        kept = Path(lake.root) / spec.product / "reports"
-        kept.mkdir(parents=True, exist_ok=True)
-        for name, page in publishable(home, spec, date.fromisoformat(data.ds)):
-            write(kept / name, page.read_text(encoding="utf-8"))
-        places.append(str(kept / path.name))
-    if data.decision.version is not None:
-        try:
-            places.append(registry_of(spec, home).attach(data.decision.version, path, "report"))
-        except RegistryError as error:
-            log.warning("the report is not beside its model in MLflow: %s", error)
+    registry, places = registry_of(spec, home), []
+    for ds, data in pages.items():
+        if data.decision.version is not None:
+            path = home.reports(spec.product) / f"{ds}.html"
+            try:
+                places.append(registry.attach(data.decision.version, path, "report"))
+            except RegistryError as error:
+                log.warning("the page of %s is not beside its model in MLflow: %s", ds, error)
     return places
 
 
