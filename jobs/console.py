@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
@@ -21,13 +22,20 @@ def set_up_logging(debug: bool) -> None:
     pretty = RichHandler(console=STDERR, show_path=False, show_level=False, log_time_format="%X")
     handler = pretty if STDERR.is_terminal else plain
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    ours = logging.DEBUG if debug else logging.INFO
+    ours = logging.DEBUG if debug else logging.INFO if speaks() else logging.WARNING
     for room in ("features", "validation", "training", "jobs"):
         logging.getLogger(room).setLevel(ours)
 
 
+def speaks() -> bool:
+    """Return whether this process answers: of those that torchrun starts, the first does."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def say(result: dict[str, Any]) -> None:
     """Print the command's result as one line of JSON."""
+    if not speaks():
+        return
     sys.stdout.write(json.dumps(result, default=_plain, ensure_ascii=False) + "\n")
     sys.stdout.flush()
 

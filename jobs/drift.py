@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from features.lake import Lake
 from features.spec import Layout, Spec, layout_of
@@ -28,6 +29,8 @@ from validation.drift.profile import Feature, Profile, profile_of, read_profile
 from validation.drift.reading import upper
 
 Row = dict[str, Any]
+MOST = 200_000
+"""Samples of a scenario that a profile is made of: of more, shares would hardly be surer."""
 PAST = 14
 """Earlier nights from which the limits of predictions are learned."""
 
@@ -136,9 +139,7 @@ def _draw(spec: Spec, lake: Lake, layout: Layout, day: date, key: str) -> str:
     ds = day.isoformat()
     rows = lake.open("encoded").to_pyarrow_table(filters=[("ds", "=", ds)]).sort_by("sample_id")
     scenario = rows["scenario"].to_numpy()
-    order = np.random.default_rng(int(key, 16)).permutation(len(rows))
-    chosen = [order[scenario[order] == k][: spec.drift.probe] for k in range(len(layout.scenarios))]
-    kept = rows.take(np.sort(np.concatenate(chosen)))
+    kept = rows.take(_at_most(scenario, len(layout.scenarios), spec.drift.probe))
     lake.replace("probe", {"ds": ds}, kept.append_column("probe_key", pa.array([key] * len(kept))))
     return ds
 
@@ -180,8 +181,18 @@ def _profile(lake: Lake, layout: Layout, ds: str, earlier: Sequence[Profile]) ->
     for one in earlier:
         for place, names in one.frequent().items():
             kept.setdefault(place, set()).update(names)
-    features = _features(rows, layout, scenario, _first_new(lake, ds))
+    shown = _at_most(scenario, len(layout.scenarios), MOST)
+    few = rows if len(shown) == len(rows) else rows.take(shown)
+    features = _features(few, layout, scenario[shown], _first_new(lake, ds))
     return profile_of(features, scenario, layout.scenarios, kept)
+
+
+def _at_most(scenario: NDArray[np.int64], scenarios: int, most: int) -> NDArray[np.int64]:
+    """Return the rows to look at: all of a scenario, or ``most`` random ones, in their order."""
+    random = np.random.default_rng(len(scenario))
+    rows = [np.flatnonzero(scenario == k) for k in range(scenarios)]
+    kept = [own if len(own) <= most else random.choice(own, most, replace=False) for own in rows]
+    return np.sort(np.concatenate(kept))
 
 
 def _features(

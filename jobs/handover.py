@@ -6,6 +6,7 @@ copied there, and the job after it fetches it. Without, they share the home's di
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from features.objects import Objects
@@ -14,8 +15,14 @@ from jobs.home import Home
 PLACE = "AUTOIFS_WORK"
 
 
-def hand_over(home: Home, folder: Path, result: str) -> None:
-    """Copy a folder of the home to where other machines find it, the file ``result`` last.
+def hand_over(home: Home, folder: Path, parts: Sequence[str], result: str) -> None:
+    """Copy parts of a folder of the home to where other machines find them, then its result.
+
+    Args:
+        home: which holds the folder.
+        folder: one job's.
+        parts: folders in it.
+        result: the file in it that speaks of them.
 
     Raises:
         StoreError: when the store refuses.
@@ -26,9 +33,9 @@ def hand_over(home: Home, folder: Path, result: str) -> None:
         return
     place = folder.relative_to(home.root).as_posix()
     shared.remove(shared.keys(f"{place}/"))
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    # Who sees the result finds all that it speaks of.
-    for path in sorted(files, key=lambda path: path == folder / result):
+    files = [path for part in parts for path in (folder / part).rglob("*") if path.is_file()]
+    # The result last: who sees it finds all that it speaks of.
+    for path in (*files, folder / result):
         shared.upload(f"{place}/{path.relative_to(folder).as_posix()}", path)
 
 
@@ -43,14 +50,16 @@ def take_over(home: Home, folder: Path, result: str) -> None:
     if shared is None:
         return
     place = folder.relative_to(home.root).as_posix()
-    found = shared.get(f"{place}/{result}")
-    here = folder / result
+    found, here = shared.get(f"{place}/{result}"), folder / result
     if found is None or (here.is_file() and here.read_bytes() == found.body):
         return
-    shutil.rmtree(folder, ignore_errors=True)
-    for key in shared.keys(f"{place}/"):
-        if key != f"{place}/{result}":
-            shared.download(key, folder / key.removeprefix(f"{place}/"))
+    here.unlink(missing_ok=True)
+    names = [key.removeprefix(f"{place}/") for key in shared.keys(f"{place}/")]
+    for part in {name.partition("/")[0] for name in names if "/" in name}:
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for name in names:
+        if name != result:
+            shared.download(f"{place}/{name}", folder / name)
     here.write_bytes(found.body)
 
 

@@ -1,6 +1,7 @@
 """``autoifs train``: train a night's challenger and its baseline, or say that it was done."""
 
 import logging
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -19,15 +20,18 @@ from training.versions import Version
 
 if TYPE_CHECKING:
     from training import night as rooms
+    from training.architecture import Kind
     from training.history import Progress
+    from training.ranks import Ranks
     from training.schedule import Decision
-    from training.search import Masks
 
 log = logging.getLogger(__name__)
 
 RESULT = "train.json"
 """What ``register`` reads: the result of the night's training."""
 PARTS = ("challenger", "baseline")
+BASELINE: "Kind" = "shared_bottom"
+"""What every night trains beside the spec's model."""
 
 
 def train(
@@ -50,30 +54,63 @@ def train(
     """
     watch = Stopwatch()
     with watch.step("imports"):
-        from training import night, schedule
-        from training.settings import prepare_torch
+        from training.ranks import joined, local_device
+        from training.settings import choose_device, prepare_torch
 
         prepare_torch()
+    registry = registry_of(spec, home)
+    folder = home.work(spec.product, day) / "train"
+    with joined(local_device(choose_device(spec.training.device))) as ranks:
+        if ranks.first:
+            take_over(home, folder, RESULT)
+        order = ranks.told(
+            _decide(spec, lake, registry, folder, day, retrain, watch) if ranks.first else None
+        )
+        if "done" in order:
+            return {**order["night"], **order["done"], "steps": watch.seconds}
+        fitted = _fit_both(spec, lake, day, order, folder, watch, ranks)
+        result = {**order["night"], **fitted, "skipped": False, "version": None}
+        result["steps"] = watch.seconds
+        if ranks.first:
+            write_json(folder / RESULT, result)
+            for part in PARTS:
+                shutil.rmtree(folder / _checkpoints(part), ignore_errors=True)
+            hand_over(home, folder, PARTS, RESULT)
+    return result
+
+
+def _decide(
+    spec: Spec,
+    lake: Lake,
+    registry: Registry,
+    folder: Path,
+    day: date,
+    retrain: bool,
+    watch: Stopwatch,
+) -> dict[str, Any]:
+    """Return what is to be done, as the first rank tells it to the others in JSON.
+
+    ``night`` describes it for the result, ``done`` is there when it was done before, and ``before``
+    is the folder of the version before it, if there is one.
+    """
+    from training import night, schedule
+
     with watch.step("pin"):
         pinned = night.pin(spec, lake, day)
-    registry = registry_of(spec, home)
     with watch.step("registry"):
         versions = registry.list()
     decision = schedule.decide(
         spec, pinned.layout, day, [(one.version, one.tags) for one in versions]
     )
     fingerprint = night.fingerprint(spec, pinned, decision)
-    folder = home.work(spec.product, day) / "train"
-    take_over(home, folder, RESULT)
-    result = _describe(spec, pinned, decision, day, fingerprint)
+    order: dict[str, Any] = {"night": _describe(spec, pinned, decision, day, fingerprint)}
     known = next((one for one in versions if one.tags.get("fingerprint") == fingerprint), None)
     if not retrain and (done := _done(registry, known, folder, fingerprint)) is not None:
-        return {**result, **done, "steps": watch.seconds}
-    fitted = _fit_both(spec, lake, pinned, decision, registry, folder, watch)
-    result |= {**fitted, "skipped": False, "version": None, "steps": watch.seconds}
-    write_json(folder / RESULT, result)
-    hand_over(home, folder, RESULT)
-    return result
+        return {**order, "done": done}
+    with watch.step("masks before"):
+        if decision.previous is not None:
+            order["before"] = str(registry.download(decision.previous, folder / "previous"))
+    return order
 
 
 def registry_of(spec: Spec, home: Home) -> Registry:
@@ -142,46 +179,58 @@ def _kept_result(folder: Path, fingerprint: str) -> dict[str, Any] | None:
 def _fit_both(
     spec: Spec,
     lake: Lake,
-    pinned: "rooms.Pinned",
-    decision: "Decision",
-    registry: Registry,
+    day: date,
+    order: dict[str, Any],
     folder: Path,
     watch: Stopwatch,
+    ranks: "Ranks",
 ) -> dict[str, Any]:
     from training import night
+    from training.checkpoint import Checkpoints, stopping
     from training.search import Masks, flips
 
+    said = order["night"]
     with watch.step("read"):
-        material = night.read(spec, lake, pinned)
-    with watch.step("teach"), _bar("teacher") as report:
-        material = night.teach(spec, material, report)
-    with watch.step("masks before"):
-        before = _masks_before(registry, decision, folder)
-    with watch.step("train challenger"), _bar("challenger") as report:
-        challenger = night.fit(
-            spec,
-            material,
-            spec.training.model,
-            folder / "challenger",
-            frozen=None if decision.search else before,
-            report=report,
+        versions = said["delta_version_encoded"], said["vocabulary_version"]
+        material = night.read(spec, lake, night.pin(spec, lake, day, versions))
+    with watch.step("teach"), _bar("teacher", ranks) as report:
+        material = night.teach(spec, material, report, ranks)
+    before = night.masks_in(Path(order["before"])) if "before" in order else None
+    fitted = {}
+    kinds = {"challenger": spec.training.model, "baseline": BASELINE}
+    for part in PARTS:
+        held = Checkpoints(
+            folder / _checkpoints(part), f"{said['fingerprint']} {kinds[part]}", ranks=ranks
         )
-    with watch.step("train baseline"), _bar("baseline") as report:
-        baseline = night.fit(spec, material, "shared_bottom", folder / "baseline", report=report)
-    after = night.masks_in(challenger.folder)
+        with watch.step(f"train {part}"), _bar(part, ranks) as report, stopping(held):
+            fitted[part] = night.fit(
+                spec,
+                material,
+                kinds[part],
+                folder / part,
+                frozen=before if part == "challenger" and not said["search"] else None,
+                report=report,
+                ranks=ranks,
+                checkpoints=held,
+            )
+    after = night.masks_in(fitted["challenger"].folder)
     changed = flips(before or Masks(strength=None, shrink=None), after, material.cells)
     return {
         "rows": {"train": len(material.train), "validate": len(material.validate)},
         "flips": changed,
-        "challenger": _model(challenger),
-        "baseline": _model(baseline),
+        **{part: _model(one) for part, one in fitted.items()},
     }
 
 
+def _checkpoints(part: str) -> str:
+    """Return the folder, beside a model's, in which its training can be taken up again."""
+    return f"{part}-checkpoints"
+
+
 @contextmanager
-def _bar(model: str) -> "Iterator[Callable[[Progress], None] | None]":
+def _bar(model: str, ranks: "Ranks") -> "Iterator[Callable[[Progress], None] | None]":
     """Yield what shows a model's progress to a person at a terminal; None without one."""
-    if not STDERR.is_terminal:
+    if not (STDERR.is_terminal and ranks.first):
         yield None
         return
     import rich.progress
@@ -194,15 +243,6 @@ def _bar(model: str) -> "Iterator[Callable[[Progress], None] | None]":
             shown.update(bar, description=words, completed=told.step, total=told.steps)
 
         yield report
-
-
-def _masks_before(registry: Registry, decision: "Decision", folder: Path) -> "Masks | None":
-    """Return the masks of the version before, to be frozen or compared with."""
-    from training import night
-
-    if decision.previous is None:
-        return None
-    return night.masks_in(registry.download(decision.previous, folder / "previous"))
 
 
 def _model(fitted: "rooms.Fitted") -> dict[str, Any]:

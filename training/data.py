@@ -132,9 +132,9 @@ class Vocabulary:
     """The table's own id: one that was deleted and built again has another."""
 
 
-def read_vocabulary(lake: Lake, layout: Layout) -> Vocabulary:
-    """Return the sizes of every category and multi-value column's vocabulary."""
-    table = lake.open("vocabulary")
+def read_vocabulary(lake: Lake, layout: Layout, version: int | None = None) -> Vocabulary:
+    """Return the sizes of every category and multi-value column's vocabulary, as it is or was."""
+    table = lake.open("vocabulary", version)
     rows = table.to_pyarrow_table(columns=["feature", "index"])
     known = {
         row["feature"]: int(row["index_max"]) + 1

@@ -100,3 +100,9 @@ class Embeddings(nn.Module):
             found.append(taken[:, at : at + width].sum(1) / count)
             at += width
         return found
+
+
+def tables_of(module: nn.Module) -> list[nn.Embedding]:
+    """Return the tables of every :class:`Embeddings` in ``module``."""
+    held = [part for part in module.modules() if isinstance(part, Embeddings)]
+    return [table for part in held for table in part.tables if isinstance(table, nn.Embedding)]

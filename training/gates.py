@@ -56,8 +56,18 @@ class Removal(nn.Module):
     def __init__(self) -> None:
         """Build soft gates at temperature 1."""
         super().__init__()
-        self.temperature = 1.0
+        # A buffer, so that a checkpoint holds it; no artifact does, for there gates are hard.
+        self.heat = nn.Buffer(torch.ones(()), persistent=False)
         self.hard = False
+
+    @property
+    def temperature(self) -> float:
+        """How sharply soft gates tell keeping from removing."""
+        return float(self.heat)
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self.heat.fill_(value)
 
     def logits(self, x: Tensor, scenario: Tensor) -> Tensor:
         """Return the removal logits of each row, [n, M, 4]."""
@@ -68,7 +78,7 @@ class Removal(nn.Module):
         logits = self.logits(x, scenario)
         if self.hard:
             return (logits <= 0).to(x.dtype)
-        return torch.sigmoid(-self.temperature * logits)
+        return torch.sigmoid(-self.heat * logits)
 
 
 class TableRemoval(Removal):

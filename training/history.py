@@ -1,6 +1,7 @@
 """What a training tells of itself: progress while it runs, and looks at validation to keep."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 
@@ -36,3 +37,10 @@ class Checked:
         """Return the row as JSON holds it."""
         said = asdict(self)
         return {**said.pop("extra"), **said}
+
+    @classmethod
+    def from_json(cls, said: Mapping[str, Any]) -> "Checked":
+        """Return the row that :meth:`to_json` wrote."""
+        own = {one.name for one in fields(cls)} - {"extra"}
+        extra = {key: value for key, value in said.items() if key not in own}
+        return cls(**{key: said[key] for key in own}, extra=extra)

@@ -11,13 +11,13 @@ def masked_loss(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     Args:
         logits: [b, M].
         targets: [b, M] labels or probabilities, NaN where missing.
-        weights: [M], weight of one label of the task.
+        weights: [M], weight of one label of the task, or [b, M], of each label.
 
     Returns:
         The sum over labels, divided by ``b``: a row's share does not depend on the other rows.
     """
     known = ~targets.isnan()
     losses = functional.binary_cross_entropy_with_logits(
-        logits, torch.where(known, targets, 0.0), reduction="none"
+        logits.float(), torch.where(known, targets, 0.0), reduction="none"
     )
     return (torch.where(known, losses, 0.0) * weights).sum() / len(targets)

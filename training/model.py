@@ -39,7 +39,7 @@ class Model(nn.Module):
         Args:
             inputs: ``n`` rows, at least one.
             labels: [n, M], NaN where missing or where the cell does not exist.
-            weights: [M], weight of one label of the task.
+            weights: [M], weight of one label of the task, or [n, M], of each label.
         """
         return masked_loss(self(inputs), labels, weights)
 

@@ -21,9 +21,10 @@ from features.spec.model import Spec
 from training import artifact, calibration
 from training.architecture import Architecture, Kind, architecture_of
 from training.artifact import Card
-from training.artifact_files import read_json
+from training.artifact_files import checksum, read_json
 from training.autoifs import AutoIFS
 from training.calibration import Calibration
+from training.checkpoint import Checkpoints
 from training.data import (
     Dataset,
     Vocabulary,
@@ -37,6 +38,7 @@ from training.history import Checked, Progress
 from training.lightgbm import LightGBM, grow
 from training.model import Model
 from training.prepare import NumberStats, inputs_of, measure_numbers
+from training.ranks import ALONE, Ranks
 from training.rows import Examples
 from training.schedule import Decision
 from training.scores import predict
@@ -50,8 +52,9 @@ from training.search import (
 )
 from training.settings import Settings, settings_of
 from training.split import Split, split_days
+from training.stage import Diverged
 from training.teacher import softened
-from training.trainer import Diverged, Trainer
+from training.trainer import Trainer
 from training.zoo import build
 
 RECIPE = 2
@@ -115,14 +118,21 @@ class Fitted:
     looks: list[dict[str, Any]]
 
 
-def pin(spec: Spec, lake: Lake, night: date) -> Pinned:
+def pin(spec: Spec, lake: Lake, night: date, versions: tuple[int, int] | None = None) -> Pinned:
     """Choose the days and fix the versions that ``night`` trains on.
+
+    Args:
+        spec: the product.
+        lake: its tables.
+        night: the day trained for.
+        versions: of ``encoded`` and ``vocabulary``, where another process chose them; left out, the
+            newest.
 
     Raises:
         LakeError: no encoded table; TrainingError: days or labels are missing.
     """
     layout = layout_of(spec)
-    encoded = lake.open("encoded").version()
+    encoded, vocabulary = versions or (lake.open("encoded").version(), None)
     window = whole_days(spec.training.window)
     counts = label_counts(lake, layout, night - (window - 1) * DAY, night, encoded)
     validate = whole_days(spec.training.validate_on)
@@ -131,7 +141,7 @@ def pin(spec: Spec, lake: Lake, night: date) -> Pinned:
         layout=layout,
         split=split,
         encoded=encoded,
-        vocabulary=read_vocabulary(lake, layout),
+        vocabulary=read_vocabulary(lake, layout, vocabulary),
         contents=contents(lake, split.read, encoded),
     )
 
@@ -174,23 +184,28 @@ def read(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
 
 
 def teach(
-    spec: Spec, material: Material, report: Callable[[Progress], None] | None = None
+    spec: Spec,
+    material: Material,
+    report: Callable[[Progress], None] | None = None,
+    ranks: Ranks = ALONE,
 ) -> Material:
     """Return ``material`` with labels softened by the teacher that the spec names, if it does."""
     training, rows = spec.training, material.trees
     if training.teacher is None or rows is None:
         return material
-    targets = softened(
-        rows.train,
-        rows.users,
-        training.teacher,
-        training.trees,
-        material.card.architecture,
-        tasks=material.card.layout.tasks,
-        seed=training.seed,
-        report=report,
-    )
-    return with_targets(material, targets)
+    targets = rows.train.labels
+    if ranks.first:
+        targets = softened(
+            rows.train,
+            rows.users,
+            training.teacher,
+            training.trees,
+            material.card.architecture,
+            tasks=material.card.layout.tasks,
+            seed=training.seed,
+            report=report,
+        )
+    return with_targets(material, ranks.from_first(targets))
 
 
 def with_targets(material: Material, targets: Tensor) -> Material:
@@ -206,6 +221,8 @@ def fit(
     *,
     frozen: Masks | None = None,
     report: Callable[[Progress], None] | None = None,
+    ranks: Ranks = ALONE,
+    checkpoints: Checkpoints | None = None,
 ) -> Fitted:
     """Train one model and save it to ``folder``.
 
@@ -216,30 +233,44 @@ def fit(
         folder: where the artifact goes, in one move.
         frozen: flows to train with; left out, AutoIFS searches its own.
         report: told of progress.
+        ranks: the processes that train it together, of whom the first writes.
+        checkpoints: where a training that was stopped goes on from.
 
     Raises:
         Diverged: the loss became NaN; the last good weights lie beside ``folder``.
+        Stopped: the process was told to end; the same call goes on from a checkpoint.
     """
     card = _card(material, kind)
     model = build(card.architecture, spec.training.seed)
     if isinstance(model, LightGBM):
         learned = _grow(spec, material, model, report)
     else:
-        learned = _learn(spec, material, model, card, folder, frozen, report)
+        trainer = Trainer(
+            model,
+            material.train,
+            material.validate,
+            settings_of(spec),
+            report,
+            ranks=ranks,
+            checkpoints=checkpoints,
+        )
+        learned = _learn(spec, material, trainer, card, folder, frozen)
     looks = [look.to_json() for look in learned.looks]
-    checksum = artifact.save(
-        folder,
-        model,
-        card,
-        masks=artifact.masks_json(model, card.layout, learned.initial, learned.shrink),
-        history={"settings": learned.settings, "stages": learned.stages, "looks": looks},
-        probe=material.probe,
-        calibration=_calibrated(spec, model, material),
-    )
+    if ranks.first:
+        artifact.save(
+            folder,
+            model,
+            card,
+            masks=artifact.masks_json(model, card.layout, learned.initial, learned.shrink),
+            history={"settings": learned.settings, "stages": learned.stages, "looks": looks},
+            probe=material.probe,
+            calibration=_calibrated(spec, model, material),
+        )
+    ranks.wait()
     strength = artifact.masks_json(model, card.layout, None, None)["strength"]
     return Fitted(
         folder=folder,
-        checksum=checksum,
+        checksum=checksum(folder),
         validation=learned.best.validation,
         epochs=learned.epochs,
         parameters=model.size(),
@@ -276,20 +307,19 @@ class _Learned:
 def _learn(
     spec: Spec,
     material: Material,
-    model: Model,
+    trainer: Trainer,
     card: Card,
     folder: Path,
     frozen: Masks | None,
-    report: Callable[[Progress], None] | None,
 ) -> _Learned:
     """Train a network."""
-    settings = settings_of(spec)
-    trainer = Trainer(model, material.train, material.validate, settings, report)
-    record = Record()
+    model, record = trainer.model, Record()
     initial = mean_keep(model, trainer.train.inputs) if isinstance(model, AutoIFS) else None
     try:
         best = _train(spec, trainer, frozen, record)
     except Diverged as error:
+        if not trainer.ranks.first:
+            raise
         kept = _keep_last_good(folder, model, card, material.probe)
         raise Diverged(f"{error} (kept in {kept})") from None
     return _Learned(
@@ -297,7 +327,7 @@ def _learn(
         epochs=round(best.step / trainer.epoch, 2),
         looks=trainer.history,
         stages=record.stages,
-        settings=_said(settings),
+        settings=_said(trainer.settings),
         initial=initial,
         shrink=frozen.shrink if frozen else record.shrink,
     )

@@ -15,11 +15,12 @@ from torch import Tensor
 from features.spec.layout import FLOWS
 from features.spec.search import Search
 from training.autoifs import AutoIFS
+from training.average import State
 from training.gates import Coefficients
 from training.history import Checked
 from training.prepare import Inputs
 from training.rows import steps_per_epoch
-from training.trainer import State, Trainer, constant, linear_decay
+from training.trainer import Trainer, constant, linear_decay
 
 SHRINKING = 0.75
 """Share of the search after which coefficients are pruned and frozen and weights anneal to rest."""

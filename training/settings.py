@@ -1,12 +1,14 @@
 """How a model is trained, whatever the model: what the spec says, on this machine."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 
 from features.errors import TrainingError
 from features.spec.model import Spec
+from features.spec.policy import Embeddings, Loss
 
 THREADS_VARIABLE = "AUTOIFS_THREADS"
 
@@ -25,6 +27,11 @@ class Settings:
     seed: int
     device: torch.device
     task_weights: tuple[float, ...]
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the products inside the network while it trains."""
+    compile: bool = False
+    loss: Loss = field(default_factory=Loss)
+    embeddings: Embeddings = field(default_factory=Embeddings)
 
 
 def prepare_torch() -> None:
@@ -63,4 +70,8 @@ def settings_of(spec: Spec) -> Settings:
         seed=training.seed,
         device=choose_device(training.device),
         task_weights=tuple(task.weight for task in spec.tasks.values()),
+        precision=training.precision,
+        compile=training.compile,
+        loss=training.loss,
+        embeddings=training.embeddings,
     )

@@ -1,31 +1,20 @@
-"""Training that reads like the algorithm: batches, masked loss, Adam, average, best epoch."""
+"""Training that reads like the algorithm: stages of steps, the best look at validation kept."""
 
-import logging
-import math
-import time
 from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
 
-from features.errors import TrainingError
-from training.autoifs import AutoIFS
+from training.average import State
+from training.checkpoint import Checkpoints, Everything, Saved
 from training.history import Checked, Progress
 from training.model import Model
-from training.rows import Examples, batches, set_aside, steps_per_epoch
-from training.scores import pooled_log_loss, predict
+from training.objective import Objective
+from training.ranks import ALONE, Ranks
+from training.rows import Examples, Held, Rows, steps_per_epoch
+from training.scores import log_loss_sums, mean_log_loss, predict
 from training.settings import Settings
-
-log = logging.getLogger(__name__)
-
-PROGRESS_STEPS = 20
-
-State = dict[str, Tensor]
-
-
-class Diverged(TrainingError):
-    """The loss became NaN or infinite; the model holds its last good weights again."""
+from training.stage import Stage
 
 
 class Trainer:
@@ -34,29 +23,40 @@ class Trainer:
     def __init__(
         self,
         model: Model,
-        train: Examples,
-        validate: Examples,
+        train: Examples | Rows,
+        validate: Examples | Rows,
         settings: Settings,
         report: Callable[[Progress], None] | None = None,
+        *,
+        ranks: Ranks = ALONE,
+        checkpoints: Checkpoints | None = None,
     ) -> None:
-        """Move everything to the device; nothing is trained yet."""
+        """Move everything to the device; nothing is trained yet.
+
+        Args:
+            model: with the weights to start from.
+            train: rows to learn from.
+            validate: rows that choose the epoch.
+            settings: how.
+            report: told of progress.
+            ranks: the processes that train it together.
+            checkpoints: where to go on from; without, a training that is stopped is lost.
+        """
         self.model = model.to(settings.device)
-        train = train.to(settings.device)
-        self.train: Examples
-        self.aside: Examples | None
-        self.train, self.aside = (
-            set_aside(train, settings.seed) if model.held_out() else (train, None)
-        )
-        self.validate = validate.to(settings.device)
-        self.settings = settings
-        self.report = report
+        self.settings, self.report = settings, report
+        self.ranks, self.checkpoints = ranks, checkpoints
+        self.train, self.validate = self._rows(train), self._rows(validate)
+        self.aside: Rows | None = None
+        if model.held_out():
+            self.train, self.aside = self.train.set_aside(settings.seed)
         self.history: list[Checked] = []
         self.epoch = steps_per_epoch(len(self.train), settings.batch)
-        known = (~self.train.labels.isnan()).sum(0).clamp(min=1)
-        # A task with few mature labels weighs as much as the others: a label's weight is the
-        # task's, divided by the share of rows that have one.
-        wanted = torch.tensor(settings.task_weights, device=settings.device)
-        self.weights = wanted / wanted.sum() * len(self.train) / known
+        tally = self.train.tally(model.architecture.scenarios)
+        self.objective = Objective(model, tally, settings)
+        self.stages = 0
+        """Stages begun."""
+        if settings.compile:
+            model.compile()
 
     def run(
         self,
@@ -70,7 +70,7 @@ class Trainer:
         extra: dict[str, Any] | None = None,
         keep: Literal["best", "last"] = "best",
     ) -> Checked:
-        """Train for ``steps``.
+        """Train for ``steps``, or take over from a checkpoint what they led to.
 
         Args:
             stage: its name in the history.
@@ -78,7 +78,8 @@ class Trainer:
             rate: share of the stage done, [0, 1), to the learning rate as a share of the setting.
             gate_rate: learning rate of the gates; None: the setting's.
             seed: added to the setting's, for the order of rows and for dropout.
-            after: called with the step after each update (boxes coefficients).
+            after: called with the step after each update (boxes coefficients); what it changes is
+                a parameter or a buffer of the model.
             extra: said in each row of the history.
             keep: the averaged weights of the best look, or the last step's own, to go on from.
 
@@ -87,19 +88,48 @@ class Trainer:
 
         Raises:
             Diverged: the loss is no number; the sentence names the step.
+            Stopped: the process was told to end; a checkpoint holds the step it was at.
         """
-        loop = _Loop(self, stage, steps, rate, gate_rate or self.settings.gate_learning_rate, seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.settings.seed * 1009 + seed)
-            best, last = loop.run(after, extra or {})
-        if keep == "last":
-            return last
-        self.restore(loop.kept)
-        return best
+        self.stages += 1
+        if (done := self._ended()) is not None:
+            return done
+        running = Stage(
+            self,
+            stage,
+            steps,
+            rate,
+            gate_rate=gate_rate or self.settings.gate_learning_rate,
+            seed=self.settings.seed * 1009 + seed,
+        )
+        best, last = running.run(after, extra or {})
+        if keep == "best":
+            self.restore(running.kept)
+        looked = best if keep == "best" else last
+        self._end(looked)
+        return looked
+
+    def _ended(self) -> Checked | None:
+        """Take over the end of this stage from a checkpoint, if there is one."""
+        saved = self.checkpoints.ended(self.stages) if self.checkpoints else None
+        if saved is None:
+            return None
+        Everything(self.objective).load(saved.tensors)
+        self.history = [Checked.from_json(one) for one in saved.said["history"]]
+        return Checked.from_json(saved.said["look"])
+
+    def _end(self, looked: Checked) -> None:
+        if self.checkpoints is not None:
+            history = [one.to_json() for one in self.history]
+            said = {"look": looked.to_json(), "history": history}
+            self.checkpoints.end(self.stages, Saved(Everything(self.objective).state(), said))
 
     def validation_loss(self) -> float:
-        """Return the pooled log loss of the model as it is."""
-        return pooled_log_loss(predict(self.model, self.validate.inputs), self.validate.labels)
+        """Return the pooled log loss of the model as it is, over the rows of all ranks."""
+        tasks, device = self.model.architecture.tasks, self.settings.device
+        sums = torch.zeros(2, tasks, dtype=torch.float64, device=device)
+        for chunk in self.validate.chunks():
+            sums += log_loss_sums(predict(self.model, chunk.inputs), chunk.labels, chunk.weight)
+        return mean_log_loss(self.ranks.sum(sums))
 
     def state(self) -> State:
         """Return a copy of every weight."""
@@ -109,145 +139,10 @@ class Trainer:
         """Put weights back that :meth:`state` copied."""
         self.model.load_state_dict(state)
 
-
-class _Loop:
-    """One stage: its optimiser, its average, its best look."""
-
-    def __init__(
-        self,
-        trainer: Trainer,
-        stage: str,
-        steps: int,
-        rate: Callable[[float], float],
-        gate_rate: float,
-        seed: int,
-    ) -> None:
-        self.trainer, self.stage, self.steps, self.rate = trainer, stage, steps, rate
-        settings = trainer.settings
-        self.batches = batches(len(trainer.train), settings.batch, settings.seed * 1009 + seed)
-        self.weights, gates = _weights_and_gates(trainer.model)
-        groups = [{"params": self.weights, "lr": settings.learning_rate}]
-        if gates:
-            groups.append({"params": gates, "lr": gate_rate})
-        self.optimiser = torch.optim.Adam(groups, fused=True)
-        rows = trainer.aside
-        self.aside = None if rows is None else _Aside(trainer, rows, gate_rate, seed)
-        self.average = [weight.detach().clone() for weight in self.weights] if settings.ema else []
-        self.best: Checked | None = None
-        self.kept = trainer.state()
-        """The weights of the best look; before the first, those the stage began with."""
-
-    def run(
-        self, after: Callable[[int], None] | None, extra: dict[str, Any]
-    ) -> tuple[Checked, Checked]:
-        """Take every step; return the best look and the last."""
-        trainer, epoch = self.trainer, self.trainer.epoch
-        started, total = time.perf_counter(), 0.0
-        since = 0
-        for step in range(1, self.steps + 1):
-            loss = self._step(step, next(self.batches))
-            total, since = total + loss, since + 1
-            if after is not None:
-                after(step)
-            if trainer.report and (step % PROGRESS_STEPS == 0 or step == self.steps):
-                trainer.report(Progress(stage=self.stage, step=step, steps=self.steps, loss=loss))
-            if step % epoch == 0 or step == self.steps:
-                seconds = time.perf_counter() - started
-                last = self._look(step, total / since, seconds, extra)
-                started, total, since = time.perf_counter(), 0.0, 0
-        return self.best or last, last
-
-    def _step(self, step: int, rows: Tensor) -> float:
-        trainer = self.trainer
-        trainer.model.train()
-        rate = self.rate((step - 1) / self.steps) * trainer.settings.learning_rate
-        self.optimiser.param_groups[0]["lr"] = rate
-        batch = trainer.train.take(rows.to(trainer.settings.device))
-        loss = trainer.model.loss(batch.inputs, batch.labels, trainer.weights)
-        value = loss.item()
-        if not math.isfinite(value):
-            self._diverged(step, value)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimiser.step()
-        if self.average:
-            self._fold(step)
-        if self.aside is not None:
-            self.aside.step()
-        return value
-
-    @torch.no_grad()
-    def _fold(self, step: int) -> None:
-        """Fold the weights into their average, which trusts them more while it is young."""
-        decay = min(self.trainer.settings.ema, step / (step + 10))
-        torch._foreach_lerp_(self.average, list(self.weights), 1 - decay)
-
-    def _diverged(self, step: int, value: float) -> None:
-        self.trainer.restore(self.kept)
-        raise Diverged(
-            f"the loss became {value} in batch {step} of {self.steps} of stage '{self.stage}'; the "
-            "last good weights are kept: lower training.learning_rate or look for extreme numbers"
-        )
-
-    def _look(self, step: int, loss: float, seconds: float, extra: dict[str, Any]) -> Checked:
-        """Score the validation days with the average and keep it when it is the best so far."""
-        trained = [weight.detach().clone() for weight in self.weights] if self.average else []
-        self._put(self.average)
-        checked = Checked(
-            stage=self.stage,
-            step=step,
-            steps=self.steps,
-            rate=self.optimiser.param_groups[0]["lr"],
-            train_loss=loss,
-            validation=self.trainer.validation_loss(),
-            seconds=round(seconds, 3),
-            extra=extra,
-        )
-        if self.best is None or checked.validation < self.best.validation:
-            self.best, self.kept = checked, self.trainer.state()
-        self._put(trained)
-        self.trainer.history.append(checked)
-        log.info("%s step %d/%d validation %.5f", self.stage, step, self.steps, checked.validation)
-        return checked
-
-    @torch.no_grad()
-    def _put(self, values: list[Tensor]) -> None:
-        for weight, value in zip(self.weights, values, strict=False):
-            weight.copy_(value)
-
-
-class _Aside:
-    """The steps, on rows set aside, of the parameters a model learns from them."""
-
-    def __init__(self, trainer: Trainer, rows: Examples, rate: float, seed: int) -> None:
-        self.trainer, self.rows = trainer, rows
-        settings = trainer.settings
-        # A seed of its own: these batches must not follow the order of the others.
-        self.batches = batches(len(rows), settings.batch, settings.seed * 1009 + seed + 500)
-        self.parameters = trainer.model.held_out()
-        self.optimiser = torch.optim.Adam(self.parameters, lr=rate, fused=True)
-
-    def step(self) -> None:
-        """Take one step with the other parameters as they now are (first order)."""
-        model = self.trainer.model
-        batch = self.rows.take(next(self.batches).to(self.trainer.settings.device))
-        loss = model.loss(batch.inputs, batch.labels, self.trainer.weights)
-        for parameter, found in zip(
-            self.parameters, torch.autograd.grad(loss, self.parameters), strict=True
-        ):
-            parameter.grad = found
-        self.optimiser.step()
-
-
-def _weights_and_gates(model: Model) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the trained parameters, the gates' apart.
-
-    Gates that are hard and parameters learned from held-out rows belong to neither.
-    """
-    gates = list(model.gates.parameters()) if isinstance(model, AutoIFS) else []
-    held = {id(one) for one in (*gates, *model.held_out())}
-    weights: list[Tensor] = [one for one in model.parameters() if id(one) not in held]
-    return weights, [gate for gate in gates if gate.requires_grad]
+    def _rows(self, rows: Examples | Rows) -> Rows:
+        if isinstance(rows, Examples):
+            return Held(rows.to(self.settings.device), self.ranks)
+        return rows
 
 
 def linear_decay(done: float) -> float:

@@ -125,6 +125,26 @@ def _by_name(value: object) -> object:
     return {"model": value} if isinstance(value, str) else value
 
 
+class Loss(Section):
+    """What a label weighs in the loss."""
+
+    tasks: Literal["weighted", "uncertainty"] = "weighted"
+    """By `tasks.<task>.weight` alone, or also by how well each task can be learned (Kendall et al.,
+    CVPR 2018), which is learned with the weights."""
+    balance: float = Field(default=0.0, ge=0, le=1)
+    """A row of a scenario with n rows weighs n^-balance: 0 weighs rows alike, 1 scenarios."""
+
+
+class Embeddings(Section):
+    """How the tables of embeddings are trained."""
+
+    optimiser: Literal["adam", "adagrad"] = "adam"
+    """Adam moves every row at every step; row-wise Adagrad those that a batch holds, at a cost that
+    does not grow with the table."""
+    learning_rate: float = Field(default=0.02, gt=0)
+    """Of Adagrad; Adam has the network's."""
+
+
 class Training(Section):
     """What is trained on which days, and how."""
 
@@ -142,6 +162,12 @@ class Training(Section):
     """Whether each cell's probabilities are corrected by what its validation days showed."""
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Of the products inside the network while it trains; weights and predictions stay float32."""
+    compile: bool = False
+    """Whether torch compiles the network: worth its minute where a training takes many."""
+    loss: Loss = Loss()
+    embeddings: Embeddings = Embeddings()
     teacher: Annotated[Teacher | None, BeforeValidator(_by_name)] = None
     """Left out: networks learn from the labels alone. LightGBM has no teacher."""
     network: Network = Network()

@@ -127,6 +127,7 @@ def _step(
     """Run the job of one night called ``name`` and keep its result in the table ``runs``."""
 
     def work() -> Result:
+        from jobs.console import speaks
         from jobs.runs import record
 
         spec, home, lake = product_of(spec_name, home_folder)
@@ -134,7 +135,7 @@ def _step(
         started = time.perf_counter()
         job = getattr(import_module(f"jobs.{name}"), name)
         result: Result = job(spec=spec, lake=lake, home=home, day=day, **options)
-        if not result.get("skipped"):
+        if speaks() and not result.get("skipped"):
             record(lake, day, name, time.perf_counter() - started, result)
         return result
 

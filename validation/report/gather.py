@@ -4,7 +4,7 @@ Records are read leniently: a night that stopped early, or was run by an older r
 a page that says what is missing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -163,7 +163,7 @@ def _decision(said: Mapping[str, Row], ds: str, trail: Sequence[Row]) -> Decisio
         outcome = "failed"
     reasons = tuple(gate.get("reasons") or ())
     if outcome == "failed":
-        reasons = (f"The audit stopped the samples of {ds}.",)
+        reasons = tuple(_stopped(ds, said["audit"]))
     since = [
         one for one in trail if version in (one.get("to"), one.get("from"), one.get("version"))
     ]
@@ -178,6 +178,14 @@ def _decision(said: Mapping[str, Row], ds: str, trail: Sequence[Row]) -> Decisio
         champion=_text(before),
         since=tuple(_happened(one, version) for one in since),
     )
+
+
+def _stopped(ds: str, audit: Row) -> Iterator[str]:
+    """Yield why a night ended at its audit, the first reason first."""
+    stops = [one for one in audit.get("findings") or () if one.get("severity") == "stop"]
+    told = [f"{one.get('check')}: {one.get('message')}" for one in stops]
+    yield f"The audit stopped the samples of {ds}" + (f" ({told[0]})" if told else "")
+    yield from told[1:]
 
 
 _OPEN: tuple[Outcome, ...] = ("waiting", "reported", "rejected", "undecided")

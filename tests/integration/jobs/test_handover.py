@@ -31,20 +31,26 @@ def files(folder):
 
 def test_the_next_job_finds_what_the_last_one_left(machines):
     here, there = (machine.root / "work/shop/2026-01-01/train" for machine in machines)
-    write(here, result="first", challenger__model="weights")
-    hand_over(machines[0], here, "result")
+    left = {"result": "first", "challenger__model": "weights"}
+    write(here, **left, checkpoints__last="not for others")
+    hand_over(machines[0], here, ["challenger"], "result")
+    write(there, checkpoints__last="its own")
     take_over(machines[1], there, "result")
-    assert files(there) == files(here)
+    assert files(there) == {
+        "result": "first",
+        "challenger/model": "weights",
+        "checkpoints/last": "its own",
+    }
 
 
 def test_an_older_copy_gives_way_to_what_was_handed_over_last(machines):
     here, there = (machine.root / "work/shop/2026-01-01/train" for machine in machines)
     write(here, result="first", challenger__model="old", challenger__extra="gone later")
-    hand_over(machines[0], here, "result")
+    hand_over(machines[0], here, ["challenger"], "result")
     take_over(machines[1], there, "result")
     write(here, result="second", challenger__model="new")
     (here / "challenger" / "extra").unlink()
-    hand_over(machines[0], here, "result")
+    hand_over(machines[0], here, ["challenger"], "result")
     take_over(machines[1], there, "result")
     assert files(there) == {"result": "second", "challenger/model": "new"}
 

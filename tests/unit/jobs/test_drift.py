@@ -112,6 +112,18 @@ def test_a_restated_day_gets_its_profile_anew_and_the_others_keep_theirs(
     assert lake.open("profiles").version() == before + 1
 
 
+def test_of_a_large_scenario_a_part_is_looked_at_and_all_are_counted(
+    spec: Spec, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drift, "MOST", 300)
+    readings = drift.inputs(spec, lake, NIGHT)
+    counted = {one.scenario: one.n for one in readings if one.measure == "volume"}
+    looked = {one.scenario: one.n for one in readings if one.subject == "n_price"}
+    assert sum(counted.values()) == 1500
+    assert looked == {"feed": 300, "live": 300}
+    assert drift.findings(readings) == []
+
+
 def test_the_probe_stays_until_the_features_change(spec: Spec, lake: Lake) -> None:
     probe, drawn = drift.probe(spec, lake, NIGHT - timedelta(days=1))
     assert drawn == str(NIGHT - timedelta(days=1))

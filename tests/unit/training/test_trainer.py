@@ -10,7 +10,8 @@ from training.prepare import Inputs
 from training.rows import Examples, batches
 from training.scores import pooled_log_loss, predict
 from training.settings import choose_device
-from training.trainer import Diverged, Trainer, constant, linear_decay
+from training.stage import Diverged
+from training.trainer import Trainer, constant, linear_decay
 from training.zoo import build
 
 
@@ -38,7 +39,7 @@ def test_a_task_whose_labels_are_rare_weighs_as_much_as_the_others(
     rows = examples(100)
     rows.labels[10:, 1] = math.nan
     trainer = Trainer(build(architecture(), 1), rows, examples(seed=1), settings())
-    assert trainer.weights.tolist() == pytest.approx([0.5, 5.0])
+    assert trainer.objective.weights.tolist() == pytest.approx([0.5, 5.0])
 
 
 def test_pooled_log_loss_is_the_mean_over_tasks_that_have_labels():
@@ -120,7 +121,7 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_the_last_good_weigh
     def poison(step: int) -> None:
         if step == 2:
             with torch.no_grad():
-                trainer.model.heads.shared.fill_(math.nan)
+                trainer.model.trunk[0].weight.fill_(math.nan)
 
     with pytest.raises(Diverged, match="nan in batch 3 of 9 of stage 'second'"):
         trainer.run("second", 9, linear_decay, after=poison)

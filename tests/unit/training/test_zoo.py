@@ -22,7 +22,7 @@ from training.embeddings import Embeddings
 from training.losses import masked_loss
 from training.model import Model
 from training.prepare import Inputs, measure_numbers
-from training.rows import Examples, set_aside
+from training.rows import Examples, Held
 from training.scores import predict
 from training.trainer import Trainer, constant, linear_decay
 from training.zoo import MODELS, build
@@ -464,7 +464,7 @@ def test_m3oe_learns_its_four_weights_from_rows_that_its_experts_never_see(zoo, 
     trainer = Trainer(model, rows, examples(seed=1), settings())
     assert {id(one) for one in model.held_out()} == {id(one) for one in model.balance.values()}
     assert len(model.held_out()) == 4
-    kept, aside = set_aside(rows, settings().seed)
+    kept, aside = Held(rows).set_aside(settings().seed)
     assert (len(kept), len(aside)) == (len(trainer.train), len(trainer.aside)) == (270, 30)
     numbers = torch.cat([kept.inputs.numbers, aside.inputs.numbers])
     assert torch.equal(numbers.sort(0).values, rows.inputs.numbers.sort(0).values)

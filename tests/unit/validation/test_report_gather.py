@@ -388,6 +388,7 @@ def test_an_audit_that_stopped_the_night_is_its_outcome(spec: Spec) -> None:
     stop = {"check": "volume", "severity": "stop", "message": "80% fewer rows"}
     data = _gather(spec, [_run("audit", {"passed": False, "findings": [stop]})])
     assert data.decision.outcome == "failed"
+    assert data.decision.reasons[0].startswith("The audit stopped the samples of 2026-01-14")
     assert "80% fewer rows" in render(data)
 
 
@@ -395,3 +396,16 @@ def test_a_night_in_the_index_has_its_own_rows_and_the_gates_first_reason() -> N
     line = night(_full(), NIGHT)
     assert (line.outcome, line.version, line.champion) == ("promoted", "8", "7")
     assert (line.rows, line.reason, line.seconds) == (99, "it is better", 40.0)
+
+
+def test_a_night_that_its_audit_stopped_says_why_at_the_top(spec: Spec) -> None:
+    findings = [
+        {"check": "label-rate", "severity": "warn", "message": "click moved"},
+        {"check": "volume", "severity": "stop", "message": "12 samples are too few"},
+        {"check": "schema", "severity": "stop", "message": "column x is missing"},
+    ]
+    runs = [_run("audit", {"passed": False, "findings": findings})]
+    assert _gather(spec, runs).decision.reasons == (
+        "The audit stopped the samples of 2026-01-14 (volume: 12 samples are too few)",
+        "schema: column x is missing",
+    )
