@@ -64,7 +64,7 @@ def sanity(
     """
     asked = ~np.isnan(labels)
     wrong = int((~np.isfinite(probabilities[asked])).sum())
-    overall = next((cell for cell in metrics if not cell.scenario and not cell.task), None)
+    overall = next((c for c in metrics if not (c.scenario or c.task or c.slice)), None)
     ne = overall.ne.value if overall and overall.ne else None
     return [
         Check(

@@ -189,3 +189,15 @@ def test_a_cell_may_have_a_tolerance_of_its_own():
     assert gate.tolerance_of("", "") == 0.002
     decision = decide(gate, ONE_WORSE, True, FINE)
     assert "worse by 0.0200, more than the tolerance of 0.015 (" in decision.reasons[1]
+
+
+def test_a_slices_mean_does_not_stand_for_the_whole():
+    def mean(name, ne):
+        return CellMetrics(
+            scenario="", task="", slice=name, n=9, positives=4, ne=ne and Estimate(value=ne)
+        )
+
+    predicted, labels = np.array([[0.5]]), np.array([[1.0]])
+    for slices_ne in (None, 1.4):
+        found = [mean("new_users", slices_ne), mean("", 0.8)]
+        assert sanity(predicted, labels, found)[1].passed
