@@ -3,7 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import (
     DAG,
     Asset,
@@ -16,9 +15,11 @@ from airflow.sdk import (
     task,
 )
 
+from dags.alerts import Alert, deadlines
+from dags.approval import BODY, SUBJECT, Approval, answer_arguments
 from dags.assets import samples_of
 from dags.day import asked, day_of, is_backfill
-from dags.job import JobAlert, JobOperator, one_day
+from dags.job import JobOperator, one_day
 from dags.settings import gpu_options, schedule_end, task_defaults, train_ranks
 
 TRAIN_POOL = "train"
@@ -53,9 +54,10 @@ TRAINING_DOC = """
 ### Training of {product}, after each announced day
 
 Trains the spec's model and a baseline, registers the challenger, judges it beside the champion on
-days neither saw, lets the gate decide, and writes the report. Where the spec says
-`gate: {{approval: true}}`, `approve` waits for a person (Browse → Required Actions) before
-`promote`; otherwise the gate promotes by itself and both are skipped.
+days neither saw, lets the gate decide, writes the report, and publishes it where a bucket is named.
+Where the spec says `gate: {{approval: true}}`, `approve` shows the report's summary and waits for a
+person (Browse → Required Actions), and `answer` does what was said; otherwise the gate promotes by
+itself and both are skipped.
 """
 
 
@@ -73,7 +75,8 @@ def samples_dag(product: str, spec: str) -> DAG:
         end_date=schedule_end(),
         catchup=False,
         max_active_runs=1,
-        default_args={**task_defaults(), "on_failure_callback": [JobAlert(spec)]},
+        deadline=deadlines(spec),
+        default_args={**task_defaults(), "on_failure_callback": [Alert(spec, "failure")]},
         params={**PARAMS, "to": TO},
         tags=["autoifs", product, "samples"],
     ) as dag:
@@ -102,7 +105,7 @@ def maintenance_dag(product: str, spec: str) -> DAG:
         end_date=schedule_end(),
         catchup=False,
         max_active_runs=1,
-        default_args={**task_defaults(), "on_failure_callback": [JobAlert(spec)]},
+        default_args={**task_defaults(), "on_failure_callback": [Alert(spec, "failure")]},
         tags=["autoifs", product, "maintenance"],
     ) as dag:
         JobOperator(
@@ -128,9 +131,10 @@ def training_dag(product: str, spec: str) -> DAG:
         # A night that waits a week for its approval must not hold up the nights after it; the pool
         # lets one job work at a time, and the weights let a night end before the next begins.
         max_active_runs=16,
+        deadline=deadlines(spec),
         default_args={
             **task_defaults(),
-            "on_failure_callback": [JobAlert(spec)],
+            "on_failure_callback": [Alert(spec, "failure")],
             "pool": TRAIN_POOL,
             "weight_rule": WeightRule.UPSTREAM,
         },
@@ -152,13 +156,21 @@ def training_dag(product: str, spec: str) -> DAG:
             "register", spec, PROMOTER, "Make the model the challenger; `autoifs register`."
         )
         evaluate = _job(
-            "evaluate", spec, TRAINER, "Judge it beside the champion; `autoifs evaluate`."
+            "evaluate",
+            spec,
+            TRAINER,
+            "Judge it beside the champion; `autoifs evaluate`.",
+            on_success_callback=[Alert(spec, "drift")],
         )
         gate = _job(
-            "gate", spec, PROMOTER, "Decide, and promote if nobody must agree; `autoifs gate`."
+            "gate",
+            spec,
+            PROMOTER,
+            "Decide, and promote if nobody must agree; `autoifs gate`.",
+            on_success_callback=[Alert(spec, "rejection")],
         )
         # A refusal is a result, not a failure. Should the gate itself break, there is still an
-        # evaluation to show; the run fails all the same, for promote can't follow.
+        # evaluation to show; the run fails all the same, for answer can't follow.
         report = _job(
             "report",
             spec,
@@ -167,8 +179,8 @@ def training_dag(product: str, spec: str) -> DAG:
             trigger_rule=TriggerRule.ALL_DONE_MIN_ONE_SUCCESS,
         )
         train >> register >> evaluate >> gate
-        [evaluate, gate] >> report
-        gate >> needs_approval() >> _approve() >> _promote(spec)
+        [evaluate, gate] >> report >> _publish(spec)
+        [gate >> needs_approval(), report] >> _approve() >> _answer(spec)
     return dag
 
 
@@ -188,13 +200,6 @@ def samples_arguments(context: Any) -> list[str]:
 def train_arguments(context: Any) -> list[str]:
     """Return the day, and ``--retrain`` when it was asked of this run or of the samples' run."""
     return [*one_day(context), *(["--retrain"] if asked(context, "retrain") else [])]
-
-
-def promote_arguments(context: Any) -> list[str]:
-    """Return the approved version, and the champion it was compared with: no other is replaced."""
-    decision = context["ti"].xcom_pull(task_ids="gate")
-    previous = decision.get("previous")
-    return [str(decision["version"]), *(["--expect", str(previous)] if previous else [])]
 
 
 def announce(samples: Asset) -> Any:
@@ -228,24 +233,35 @@ def _job(name: str, spec: str, role: str, doc: str, **options: Any) -> JobOperat
     return JobOperator(task_id=name, command=name, spec=spec, role=role, doc_md=doc, **options)
 
 
-def _approve() -> ApprovalOperator:
-    return ApprovalOperator(
+def _approve() -> Approval:
+    return Approval(
         task_id="approve",
-        subject="Make version {{ ti.xcom_pull('gate')['version'] }} the champion?",
-        body="The gate let it pass for {{ dag_run.partition_key }}; the night's report shows both.",
+        subject=SUBJECT,
+        body=BODY,
         pool=DEFAULT_POOL,
+        # Until the gate's result says how long; nothing waits for ever should it not.
         response_timeout=timedelta(days=7),
         execution_timeout=None,
         doc_md="Wait for a person: Browse → Required Actions. Rejecting leaves the champion as is.",
     )
 
 
-def _promote(spec: str) -> JobOperator:
+def _answer(spec: str) -> JobOperator:
     return JobOperator(
-        task_id="promote",
-        command="models promote",
+        task_id="answer",
+        command="models",
         spec=spec,
         role=PROMOTER,
-        arguments=promote_arguments,
-        doc_md="Make the approved version champion; `autoifs models promote`.",
+        arguments=answer_arguments,
+        doc_md="Do what was answered; `autoifs models approve` or `reject`.",
+    )
+
+
+def _publish(spec: str) -> JobOperator:
+    return _job(
+        "publish",
+        spec,
+        PROMOTER,
+        "Put the pages and the champion's folder into the bucket; `autoifs publish`.",
+        only_with="AUTOIFS_PUBLISH",
     )

@@ -12,11 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from airflow.sdk import BaseNotifier, BaseOperator, Connection
+from airflow.sdk import BaseOperator, Connection
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowNotFoundException,
+    AirflowSkipException,
     DownstreamTasksSkipped,
 )
 
@@ -49,7 +50,8 @@ class JobOperator(BaseOperator):
     The job is a process of its own, so that Spark and torch never live in Airflow's. Its lines on
     stderr are the task's log; its last line on stdout is the task's XCom. A failed job's sentence
     is the exception's text and the XCom ``failure``. With ``ends_backfill`` the tasks after it are
-    skipped in a backfill, without a process that would say so.
+    skipped in a backfill, without a process that would say so. With ``only_with`` it is skipped
+    where that variable of the environment is not set.
     """
 
     def __init__(
@@ -61,11 +63,13 @@ class JobOperator(BaseOperator):
         arguments: Arguments = one_day,
         ends_backfill: bool = False,
         ranks: int = 1,
+        only_with: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.role, self.ranks = role, ranks
         self.ends_backfill = ends_backfill
+        self.only_with = only_with
         self.command = command
         self.spec = spec
         self.arguments = arguments
@@ -77,7 +81,10 @@ class JobOperator(BaseOperator):
             AirflowFailException: when a person must act; it is not retried.
             AirflowException: when the job broke off otherwise; it is retried.
             DownstreamTasksSkipped: when it succeeded and is all that a backfill wants.
+            AirflowSkipException: when what it is for is not set up here.
         """
+        if self.only_with and not os.environ.get(self.only_with):
+            raise AirflowSkipException(f"{self.only_with} is not set")
         words = [*self.command.split(), *self.arguments(context), "--spec", self.spec]
         self.log.info("autoifs %s", " ".join(words))
         status, result = self._run(words, context["run_id"])
@@ -138,31 +145,6 @@ class JobOperator(BaseOperator):
             process.wait(GRACE)
         except subprocess.TimeoutExpired:
             signal_group(process.pid, signal.SIGKILL)
-
-
-class JobAlert(BaseNotifier):
-    """Tells the spec's channel that a task failed for good, through ``autoifs alert``."""
-
-    def __init__(self, spec: str) -> None:
-        super().__init__()
-        self.spec = spec
-
-    def notify(self, context: Any) -> None:
-        """Run ``autoifs alert``; a failing alert is logged and changes nothing."""
-        task = context["ti"]
-        day = context["dag_run"].partition_key or "no day"
-        text = f"{task.dag_id} {task.task_id} of {day} failed: {context.get('exception')}"
-        words = ["alert", "--spec", self.spec, "--event", "failure", "--text", text]
-        ended = subprocess.run(  # noqa: S603 (a list of words, no shell)
-            [*executable(), *words],
-            env=job_environment(context["run_id"]),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        if ended.returncode:
-            log.warning("the alert was not sent: %s", ended.stderr.strip())
 
 
 def executable() -> list[str]:

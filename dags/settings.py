@@ -58,6 +58,11 @@ def train_ranks() -> int:
     return int(os.environ.get("AUTOIFS_TRAIN_RANKS", "1"))
 
 
+def deadline_hours() -> float:
+    """Return after how many hours a run is late (``AUTOIFS_DEADLINE_HOURS``); 0: never."""
+    return float(os.environ.get("AUTOIFS_DEADLINE_HOURS", "6"))
+
+
 def task_defaults() -> dict[str, Any]:
     """Return what every job's task gets: an owner, retries, a limit of time."""
     return {

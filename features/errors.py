@@ -51,6 +51,12 @@ class TrainingError(UserError):
     code = "training"
 
 
+class NoNightError(UserError):
+    """A report, gate or comparison of a night that never ran."""
+
+    code = "no-night"
+
+
 class StoreError(UserError):
     """An object store that refuses: rights, credentials, a clock."""
 
@@ -122,3 +128,9 @@ class ServiceError(UserError):
     """A service or tool (Java, Airflow, MLflow, a port) that is missing or does not answer."""
 
     code = "service"
+
+
+class WebhookError(ServiceError):
+    """The chat channel's webhook is not set, or does not take a message."""
+
+    code = "webhook"

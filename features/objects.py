@@ -1,5 +1,6 @@
 """An object store as this product speaks to it beside Delta: conditional puts, small objects."""
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from features.errors import StoreError, UnavailableError, UserError
 
 SCHEMES = ("s3", "s3a")
 """Hadoop says s3a, everybody else s3."""
+PART = 8 * 1024 * 1024
+"""Bytes from which a file goes in parts, and of each part."""
+_DIGEST = "sha256"
 _WAIT, _ATTEMPTS = 20, 4
 """Seconds to wait for an answer, and how often it is asked for."""
 _ABSENT = ("NoSuchKey", "404")
@@ -26,7 +30,7 @@ _REFUSALS = {
     "SignatureDoesNotMatch": "refuses the secret; correct AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "says that the credentials have expired; renew them and run again",
     "RequestTimeTooSkewed": "says that this machine's clock is wrong; set it and run again",
-    "NoSuchBucket": "has no such bucket; create it, or correct AUTOIFS_LAKE",
+    "NoSuchBucket": "has no such bucket; create it, or correct the name in the address",
     "QuotaExceeded": "is full; free space and run again",
 }
 """What S3 answers → what to tell a person, after "the object store"."""
@@ -140,6 +144,52 @@ class Objects:
             with asking(self.url(key)):
                 self._client.delete_object(**self._named(key))
 
+    def publish(self, path: Path, key: str, *, kind: str, lasting: bool) -> bool:
+        """Put a file, in parts when it is large, each checked by the store against its SHA-256.
+
+        Args:
+            path: the file.
+            key: its name there.
+            kind: its media type.
+            lasting: whether it never changes under this name, so that a browser may keep it.
+
+        Returns:
+            False when the same was there already.
+
+        Raises:
+            StoreError: when the store refuses, or holds something else afterwards.
+            UnavailableError: when it does not answer.
+        """
+        from boto3.s3.transfer import TransferConfig
+
+        digest = _sha256(path)
+        named = self._named(key)
+        extra = {
+            "ChecksumAlgorithm": "SHA256",
+            "ContentType": kind,
+            "CacheControl": "max-age=31536000, immutable" if lasting else "no-cache",
+            "Metadata": {_DIGEST: digest},
+        }
+        parts = TransferConfig(multipart_threshold=PART, multipart_chunksize=PART)
+        if self._digest(key) == digest:
+            return False
+        with asking(self.url(key)):
+            self._client.upload_file(str(path), **named, ExtraArgs=extra, Config=parts)
+        if self._digest(key) != digest:
+            raise StoreError(
+                f"{self.url(key)}: another file was put there at the same time; publish again"
+            )
+        return True
+
+    def _digest(self, key: str) -> str | None:
+        """Return the SHA-256 that an object was published with, none without an object."""
+        digest = None
+        # A bucket that is missing is absent here too; putting the file tells which it was.
+        with asking(self.url(key), expecting=_ABSENT):
+            said = self._client.head_object(**self._named(key))
+            digest = str(said.get("Metadata", {}).get(_DIGEST, ""))
+        return digest
+
     def _named(self, key: str) -> dict[str, str]:
         place = urlsplit(self.url(key))
         return {"Bucket": place.netloc, "Key": place.path.lstrip("/")}
@@ -187,15 +237,21 @@ def asking(url: str, expecting: Sequence[str] = ()) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError, Boto3Error) as error:
         if _code(error) not in expecting:
-            raise _translated(url, error) from None
+            raise translated(url, error) from None
 
 
-def _translated(url: str, error: Exception) -> UserError:
+def translated(url: str, error: Exception) -> UserError:
+    """Return what to tell a person about a client's error at an address."""
     told = refusal(str(error))
     if told is not None:
         return StoreError(f"{url}: the object store {told}")
     said = " ".join(str(error).split())[:200]
     return UnavailableError(f"{url}: the object store does not answer ({said}); run again later")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _code(error: Exception) -> str:

@@ -7,8 +7,9 @@ from typing import Any
 from features.errors import ArtifactError, ChampionChangedError, TrainingError
 from features.lake import Lake
 from features.spec import Spec
+from jobs.bundle import ensure_bundle
 from jobs.home import Home
-from jobs.models import actor, crown
+from jobs.models import actor
 from jobs.runs import results
 from jobs.train import registry_of
 from training.artifact_files import write_json
@@ -56,11 +57,12 @@ def gate(*, spec: Spec, lake: Lake, home: Home, day: date) -> Result:
     evidence = _keep(spec, registry, home, day, evaluated, decision, verdict)
     if decision.promote and not waits:
         why = f"gate of {day}: {decision.reasons[0]}"
-        crown(spec, home, registry, version, in_use or "none", why)
+        ensure_bundle(spec, home, registry, version)
+        registry.promote(version, in_use or "none", who=actor(), why=why)
     return {
         **decision.to_json(),
         "verdict": verdict,
-        "approval": _question(spec) if waits else None,
+        **(_question(spec) if waits else {}),
         "version": version,
         "evaluated": evaluated["ended"],
         "previous": in_use,
@@ -155,4 +157,7 @@ def _question(spec: Spec) -> Result:
     """Return how long a person is asked, and what is done when nobody answers."""
     approval = spec.gate.approval
     assert approval is not None  # noqa: S101 (asked only where the spec wants a person's word)
-    return {"seconds": approval.timeout.total_seconds(), "otherwise": approval.otherwise}
+    return {
+        "approval_seconds": approval.timeout.total_seconds(),
+        "approval_otherwise": approval.otherwise,
+    }

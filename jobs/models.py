@@ -48,32 +48,22 @@ def promote(
 ) -> Result:
     """Make ``version`` the champion, if the champion is still ``expect``.
 
-    Without ``expect`` it is the champion of the moment at which the command began: of two commands
-    at once one wins and the other says so.
+    What serves it is made and checked first, so that a champion without it never is. Without
+    ``expect`` it is the champion of the moment at which the command began: of two commands at once
+    one wins and the other says so.
 
     Raises:
         UnknownVersionError: no such version.
         ChampionChangedError: another champion came in between.
+        ArtifactError, VocabularyGoneError: it can't be served.
     """
     registry = registry_of(spec, home)
-    done = crown(spec, home, registry, version, expect or _champion(registry), why)
-    if done is not None:
-        _write_page(spec, home, str(done.after))
-    return _moved(spec, registry, done)
-
-
-def crown(
-    spec: Spec, home: Home, registry: Registry, version: str, expect: str, why: str
-) -> Event | None:
-    """Make a version that can be served the champion in place of ``expect``.
-
-    What serves it is made and checked first, so that a champion without it never is.
-
-    Raises:
-        RegistryError: it can't be served, or the champion changed; nothing was promoted.
-    """
+    expect = expect or _champion(registry)
     one = ensure_bundle(spec, home, registry, version)
-    return registry.promote(one.version, expect, who=actor(), why=why)
+    done = registry.promote(one.version, expect, who=actor(), why=why)
+    if done is not None:
+        _tell(spec, home, str(done.after))
+    return _moved(spec, registry, done)
 
 
 def rollback(*, spec: Spec, home: Home, why: str = "") -> Result:
@@ -87,7 +77,7 @@ def rollback(*, spec: Spec, home: Home, why: str = "") -> Result:
     if held.earlier:
         ensure_bundle(spec, home, registry, held.earlier[-1])
     done = registry.rollback(held.champion or "none", who=actor(), why=why)
-    _write_page(spec, home, str(done.after))
+    _tell(spec, home, str(done.after))
     return _moved(spec, registry, done)
 
 
@@ -103,11 +93,12 @@ def approve(*, spec: Spec, home: Home, version: str, why: str = "") -> Result:
     registry = registry_of(spec, home)
     one = _asked(registry, version, "approved")
     reason = f"approved: {why}" if why else "approved"
-    done = crown(spec, home, registry, one.version, one.tags["gate_champion"], reason)
+    ensure_bundle(spec, home, registry, one.version)
+    done = registry.approve(one.version, one.tags["gate_champion"], who=actor(), why=reason)
     registry.tag(one.version, gate="approved")
     said = _moved(spec, registry, done)
-    _write_page(spec, home, one.version)
-    return said
+    _tell(spec, home, one.version)
+    return {**said, "airflow": _answer(spec, home, one, "Approve")}
 
 
 def reject(*, spec: Spec, home: Home, version: str, why: str = "") -> Result:
@@ -121,11 +112,12 @@ def reject(*, spec: Spec, home: Home, version: str, why: str = "") -> Result:
     if one.tags["gate"] == "waiting":
         registry.reject(one.version, who=actor(), why=why)
         registry.tag(one.version, gate="refused")
-        _write_page(spec, home, one.version)
+        _tell(spec, home, one.version)
     return {
         "product": spec.product,
         "rejected": one.version,
         "champion": registry.held().champion,
+        "airflow": _answer(spec, home, one, "Reject"),
     }
 
 
@@ -201,14 +193,40 @@ def _champion(registry: Registry) -> str:
     return registry.held().champion or "none"
 
 
-def _write_page(spec: Spec, home: Home, version: str) -> None:
-    """Let the page of the version's night say what became of it; it changes nothing else."""
+def _answer(spec: Spec, home: Home, one: Version, option: str) -> bool:
+    """Answer the question that stands in this home's Airflow, if it runs; say whether there was.
+
+    In another Airflow the question stands until it is answered or time is up, and changes nothing.
+    """
+    if os.environ.get("AUTOIFS_RUN_ID"):
+        return False  # Airflow's own task hands on the answer that was given there
+    from jobs.airflow.server import answer_open_question
+
+    try:
+        return answer_open_question(home, spec.product, one.tags.get("gate_ds", ""), option)
+    except UserError as error:
+        log.warning("the question still stands in Airflow: %s", error)
+        return False
+
+
+def _tell(spec: Spec, home: Home, version: str) -> None:
+    """Let the page of the version's night say what became of it, and the bucket who is champion.
+
+    The champion has changed by now, whatever comes of this; the log says what to run again.
+    """
+    from jobs.publish import PLACE, publish
     from jobs.report import refresh
 
     try:
         refresh(spec=spec, lake=home.lake(spec.product), home=home, version=version)
     except UserError as error:
         log.warning("the page of version %s does not say it yet: %s", version, error)
+    if not os.environ.get(PLACE):
+        return
+    try:
+        publish(spec=spec, home=home)
+    except UserError as error:
+        log.warning("not published yet, run autoifs publish --spec %s: %s", spec.product, error)
 
 
 def _moved(spec: Spec, registry: Registry, done: Event | None) -> Result:

@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from features.errors import RegistryError, UserError
+from features.errors import NoNightError, RegistryError
 from features.lake import Lake
 from features.objects import is_address
 from features.spec import Spec
@@ -41,11 +41,11 @@ def report(*, spec: Spec, lake: Lake, home: Home, day: date) -> dict[str, Any]:
         chat message in Markdown.
 
     Raises:
-        UserError: when no command of that night has run.
+        NoNightError: when no command of that night has run.
     """
     ds, runs = day.isoformat(), _runs(lake)
     if not any(run.ds == ds for run in runs):
-        raise UserError(
+        raise NoNightError(
             f"no night of {ds} has run for {spec.product}; run autoifs nightly --ds {ds} first"
         )
     folder = home.reports(spec.product)

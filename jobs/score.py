@@ -63,13 +63,13 @@ def score(
     scratch = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         _write(scratch, rows, served, told)
+        if not told.rows:
+            raise UserError(f"{source} has no row{f' of {day}' if day else ''} to score")
         scratch.replace(target)
     except OSError as error:
         raise UserError(f"can't write {target} ({error.strerror or error})") from None
     finally:
         scratch.unlink(missing_ok=True)
-    if not told.rows:
-        raise UserError(f"{source} has no row{f' of {day}' if day else ''} to score")
     seconds = time.perf_counter() - started
     return {
         "product": spec.product,

@@ -15,6 +15,10 @@ CHECKSUMS = "checksums.json"
 """Names every other file with its SHA-256; its own hash names the artifact as a whole."""
 
 
+_PICKLES = {".bin", ".ckpt", ".cloudpickle", ".dill", ".joblib", ".pickle", ".pkl", ".pt", ".pth"}
+"""Endings of files that their readers unpickle; none of ours has one."""
+
+
 def scratch_beside(folder: Path) -> Path:
     """Return a new folder to write in, on the same disk as ``folder``."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -29,24 +33,34 @@ def seal(scratch: Path, folder: Path) -> str:
     return checksum(folder)
 
 
-def checksum(folder: Path) -> str:
+def checksum(folder: Path, of: str = "") -> str:
     """Return the hash over all files of an artifact after checking each.
 
+    Args:
+        folder: the files.
+        of: what sentences call the model; left out: the model in ``folder``.
+
     Raises:
-        ArtifactError: when a file is absent, extra or changed.
+        ArtifactError: when a file is absent, extra, changed or a pickle.
     """
+    model = of or f"the model in {folder}"
+    pickles = sorted(path for path in folder.rglob("*") if path.suffix in _PICKLES)
+    if pickles:
+        raise ArtifactError(
+            f"{pickles[0].relative_to(folder)} of {model} is a pickle, which could run anything "
+            "and is never loaded; find out who put it there, and use another version"
+        )
     if not (folder / CHECKSUMS).is_file():
-        raise ArtifactError(f"{folder} holds no complete model; train it: autoifs train")
+        raise ArtifactError(f"{model} is not complete; train it again: autoifs train")
     said = read_json(folder / CHECKSUMS)
     found = {path.name for path in folder.iterdir()} - {CHECKSUMS}
     for name in sorted(found ^ set(said)):
         state = "is missing from" if name in said else "does not belong to"
-        raise ArtifactError(f"{name} {state} the model in {folder}; fetch it again or train again")
+        raise ArtifactError(f"{name} {state} {model}; fetch it again or train again")
     for name, wanted in said.items():
         if _sha256(folder / name) != wanted:
             raise ArtifactError(
-                f"{name} of the model in {folder} is not as it was saved; "
-                "fetch it again or train again"
+                f"{name} of {model} is not as it was saved; fetch it again or train again"
             )
     return _sha256(folder / CHECKSUMS)
 

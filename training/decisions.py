@@ -1,8 +1,30 @@
 """What may be done with a version, given all that is held: pure, and asked under the lock."""
 
-from features.errors import ChampionChangedError, RegistryError, VersionInUseError
+from features.errors import (
+    ApprovalError,
+    ChampionChangedError,
+    RegistryError,
+    VersionInUseError,
+)
 from training.trail import Event, event, leaving
 from training.versions import PINNED, Held
+
+
+def approve(held: Held, version: str, expect: str | None, who: str, why: str) -> Event | None:
+    """Return the event of a person's consent to ``version``, unless another person refused it.
+
+    Raises:
+        ApprovalError: it was refused.
+        UnknownVersionError, ChampionChangedError, VersionInUseError: it may not be promoted.
+    """
+    number = held.get(version).version
+    for one in held.trail:
+        if one.action == "reject" and one.version == number:
+            raise ApprovalError(
+                f"version {number} of {held.product} was refused by {one.who} at {one.at}; promote "
+                "it all the same: autoifs models promote"
+            )
+    return promote(held, version, expect, who, why)
 
 
 def promote(held: Held, version: str, expect: str | None, who: str, why: str) -> Event | None:
@@ -43,8 +65,19 @@ def rollback(held: Held, expect: str | None, who: str, why: str) -> Event:
 
 
 def reject(held: Held, version: str, who: str, why: str) -> Event:
-    """Return the event of a person's refusal of ``version``."""
-    return event(held.trail, "reject", who, why, version=held.get(version).version)
+    """Return the event of a person's refusal of ``version``.
+
+    Raises:
+        UnknownVersionError: there is none.
+        ApprovalError: it is champion already.
+    """
+    number = held.get(version).version
+    if number == held.champion:
+        raise ApprovalError(
+            f"version {number} of {held.product} is champion already; go back: "
+            "autoifs models rollback"
+        )
+    return event(held.trail, "reject", who, why, version=number)
 
 
 def retire(held: Held, version: str, who: str, why: str) -> Event:

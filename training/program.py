@@ -1,6 +1,7 @@
 """A network as a torch.export program: what serves it needs torch, and none of this code."""
 
 import json
+import logging
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -78,6 +79,8 @@ def load_program(path: Path) -> Logits:
         ArtifactError: when it holds a pickle, which torch would load, or is no program.
     """
     refuse_pickle_in(path)
+    # It warns of symbols that a program once had and needs no longer.
+    logging.getLogger("torch._export.serde.serialize").setLevel(logging.ERROR)
     try:
         program = torch.export.load(path).module()
     except Exception as error:  # torch raises kinds of its own

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from features.errors import ArtifactError, MlflowError, PromotionBusyError
+from features.errors import ArtifactError, MlflowError, PromotionBusyError, RegistryError
+from features.objects import translated
 from training import decisions
 from training.artifact_files import checksum
 from training.database import Busy, Unreachable, Unreadable, file_of, is_database, reading
@@ -30,6 +31,16 @@ _QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute; by default a refusal takes four
 }
+
+
+_REFUSALS = (
+    "INVALID_PARAMETER_VALUE",
+    "PERMISSION_DENIED",
+    "RESOURCE_ALREADY_EXISTS",
+    "RESOURCE_DOES_NOT_EXIST",
+    "UNAUTHENTICATED",
+)
+"""What MLflow answers when asking again would not help."""
 
 
 class Registry:
@@ -145,6 +156,14 @@ class Registry:
         """
         return self._change(lambda held: decisions.promote(held, version, expect, who, why))
 
+    def approve(self, version: str, expect: str, *, who: str, why: str = "") -> Event | None:
+        """Make ``version`` the champion as :meth:`promote` does, unless a person refused it.
+
+        Raises:
+            ApprovalError: it was refused.
+        """
+        return self._change(lambda held: decisions.approve(held, version, expect, who, why))
+
     def rollback(self, expect: str | None = None, *, who: str, why: str = "") -> Event:
         """Make the champion before the present one champion again.
 
@@ -163,7 +182,11 @@ class Registry:
         return done
 
     def reject(self, version: str, *, who: str, why: str = "") -> None:
-        """Write into the trail that a person refused ``version``."""
+        """Write into the trail that a person refused ``version``.
+
+        Raises:
+            ApprovalError: it is champion already.
+        """
         self._change(lambda held: decisions.reject(held, version, who, why))
 
     def retire(self, version: str, *, who: str, why: str = "") -> Version:
@@ -212,10 +235,11 @@ class Registry:
         into.mkdir(parents=True, exist_ok=True)
         folder = self._fetch(wanted, into, wanted.tags.get(f"part_{part}", part))
         said = wanted.tags.get("checksum" if part == CHALLENGER else f"checksum_{part}")
-        if checksum(folder) != said:
+        name = f"{part} of {self.product} version {wanted.version}"
+        if checksum(folder, name) != said:
             raise ArtifactError(
-                f"{part} of {self.product} version {version} is not as it was registered; "
-                "roll back (autoifs models rollback) or train again"
+                f"{name} is not as it was registered; roll back (autoifs models rollback) or train "
+                "again"
             )
         return folder
 
@@ -261,13 +285,26 @@ class Registry:
         return f"runs:/{one.run_id}/{folder}/{path.name}"
 
     def _fetch(self, version: Version, into: Path, part: str) -> Path:
-        """Copy a part from where it lies when that is this machine, else let MLflow fetch it."""
+        """Copy a part from where it lies when that is this machine, else let MLflow fetch it.
+
+        Raises:
+            ArtifactError: when it is gone.
+        """
         near = _on_this_machine(version.source, part)
         if near is not None:
             shutil.rmtree(into / part, ignore_errors=True)
             return Path(shutil.copytree(near, into / part))
-        with self._mlflow() as client:
-            return Path(client.download_artifacts(version.run_id, part, str(into)))
+        try:
+            with self._mlflow() as client:
+                return Path(client.download_artifacts(version.run_id, part, str(into)))
+        except MlflowError:
+            raise
+        except (OSError, RegistryError) as error:
+            raise ArtifactError(
+                f"the files of {self.product} version {version.version} are gone "
+                f"({_first_line(error)}); use another version (autoifs models list), or train "
+                "again: autoifs train --retrain"
+            ) from None
 
     @property
     def database(self) -> str | None:
@@ -306,13 +343,21 @@ class Registry:
         try:
             yield self._opened()
         except (MlflowException, SQLAlchemyError) as error:
+            if getattr(error, "error_code", None) in _REFUSALS:
+                raise RegistryError(
+                    f"MLflow at {_without_password(self.uri)} refused: {_first_line(error)}"
+                ) from error
             raise self._silent(self.uri, error, outcome) from error
+        except Exception as error:
+            # MLflow lets what the artifacts' store answers through as it is.
+            if not type(error).__module__.startswith(("boto3.", "botocore.", "s3transfer.")):
+                raise
+            raise translated(f"MLflow's artifacts of {self.product}", error) from None
 
     def _silent(self, uri: str, error: Exception, outcome: str = "") -> MlflowError:
         """Return the error of a store that does not answer as it should."""
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
         return MlflowError(
-            f"MLflow at {_without_password(uri)} answered: {said}{outcome}; "
+            f"MLflow at {_without_password(uri)} answered: {_first_line(error)}{outcome}; "
             "check MLFLOW_TRACKING_URI and that the store can be reached"
         )
 
@@ -367,6 +412,10 @@ def _root_on_this_machine(source: str) -> Path | None:
     """Return the folder of all artifacts of a version's run, when it lies on this machine."""
     near = Path(source.removeprefix("file://"))
     return near.parent if near.is_absolute() and near.is_dir() else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _without_password(uri: str) -> str:

@@ -97,6 +97,12 @@ class Client:
         value = None if answer.status_code == 404 else _content(answer)["value"]
         return value if isinstance(value, dict) else {}
 
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer what a task asks a person."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+        body = {"chosen_options": [option], "params_input": {}}
+        _content(self._send("PATCH", path, json=body))
+
     def start_backfill(
         self, dag_id: str, first: date, last: date, conf: dict[str, Any], reprocess: str
     ) -> int:

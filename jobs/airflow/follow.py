@@ -103,7 +103,7 @@ _SAID = {
     "skipped": "is skipped",
     "up_for_retry": "broke off and will be tried again",
     "upstream_failed": "can't run: a task before it failed",
-    WAITING: "waits for a person: autoifs up, then Browse → Required Actions",
+    WAITING: "waits for a person: autoifs models approve, or Browse → Required Actions",
 }
 _TIMED = ("success", "failed", "up_for_retry")
 

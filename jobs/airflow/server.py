@@ -16,7 +16,7 @@ from typing import IO, Any
 
 from features.errors import ServiceError
 from jobs.airflow.client import ENDED, Client
-from jobs.airflow.follow import waits
+from jobs.airflow.follow import WAITING, waits
 from jobs.airflow.settings import HOST, USER, environment, keys_of, write_private
 from jobs.home import Home
 from jobs.process import (
@@ -231,6 +231,30 @@ def connect(home: Home, dags: Sequence[str], extra_spec: str = "") -> Iterator[C
             yield client
         finally:
             airflow.stop()
+
+
+def answer_open_question(home: Home, product: str, ds: str, option: str) -> bool:
+    """Answer what the night of ``ds`` asks in the Airflow that ``autoifs up`` serves, if it does.
+
+    Args:
+        home: whose Airflow.
+        product: whose night.
+        ds: its day.
+        option: ``Approve`` or ``Reject``.
+    """
+    served = _served(home)
+    if served is None:
+        return False
+    client = Client(served, USER, keys_of(home).password, home.airflow / "logs")
+    dag_id = f"{product}_training"
+    for run in client.runs(dag_id):
+        if run.get("partition_key") != ds or run["state"] in ENDED:
+            continue
+        for task in client.tasks(dag_id, run["dag_run_id"]):
+            if task["state"] == WAITING:
+                client.answer(dag_id, run["dag_run_id"], task["task_id"], option)
+                return True
+    return False
 
 
 def clear_leftovers(client: Client, dags: Sequence[str]) -> None:

@@ -3,12 +3,13 @@
 import time
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast, get_args
 
 import typer
 
 from features.days import parse_day
-from features.spec import load_spec
+from features.errors import UserError
+from features.spec.policy import Event
 from jobs.commands.door import (
     Debug,
     Ds,
@@ -72,6 +73,24 @@ def report(
     _step("report", spec, home, ds, debug, shown)
 
 
+@app.command()
+def publish(
+    ds: Annotated[str | None, typer.Option("--ds", help="Only this night's pages.")] = None,
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Put the report's pages and the champion's serving folder into the bucket of the profile."""
+
+    def work() -> Result:
+        from jobs.publish import publish as run
+
+        product, place, _ = product_of(spec, home)
+        return run(spec=product, home=place, day=parse_day(ds) if ds else None)
+
+    perform("publish", debug, work)
+
+
 @app.command("score")
 def score_command(
     source: Annotated[
@@ -100,19 +119,46 @@ def score_command(
 
 @app.command()
 def alert(
-    event: Annotated[str, typer.Option(help="failure or rejection.")],
-    text: Annotated[str, typer.Option(help="The sentence to send.")],
+    event: Annotated[str, typer.Option(help="failure, rejection, drift or late.")],
+    ds: Annotated[str | None, typer.Option("--ds", help="The night, YYYY-MM-DD.")] = None,
+    text: Annotated[str, typer.Option(help="Of a failure or lateness: the sentence.")] = "",
+    error: Annotated[str, typer.Option(help="Of a failure: its code.")] = "input",
+    link: Annotated[str | None, typer.Option(help="Where to look.")] = None,
+    then: Annotated[str | None, typer.Option(help="The command to run next.")] = None,
     spec: SpecName = "bazaar",
+    home: HomeFolder = None,
     debug: Debug = False,
 ) -> None:
-    """Send a sentence to the spec's webhook, if it has one."""
+    """Send a sentence, a link and the next command to the spec's webhook, if it has one."""
 
     def work() -> Result:
         from jobs.alert import alert as send
 
-        return send(spec=load_spec(spec), event=event, text=text)
+        product, _, lake = product_of(spec, home)
+        return send(
+            spec=product,
+            lake=lake,
+            event=event_of(event),
+            day=parse_day(ds) if ds else None,
+            text=text,
+            error=error,
+            link=link,
+            then=then,
+        )
 
     perform("alert", debug, work)
+
+
+def event_of(name: str) -> Event:
+    """Return an event that alerts tell of.
+
+    Raises:
+        UserError: naming those there are.
+    """
+    for known in get_args(Event):
+        if name == known:
+            return cast(Event, known)
+    raise UserError(f"--event {name} is none of {', '.join(get_args(Event))}")
 
 
 def _step(

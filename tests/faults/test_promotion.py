@@ -17,6 +17,8 @@ import pytest
 from features.errors import MlflowError
 from jobs.cluster.postgres import Postgres
 from jobs.cluster.server import HOST, Server, tried
+from jobs.cluster.store import Store
+from training import locks
 from training.registry import DATABASE, Registry
 from training.versions import Held
 
@@ -28,9 +30,10 @@ PROMOTER = """
 import json, os, signal, sys, time
 from pathlib import Path
 from features.errors import RegistryError
-from training import promotion
+from training import locks, promotion
 from training.registry import Registry
 
+locks.EXPIRY = 3.0
 uri, product, version, expect, moment, victim, go = sys.argv[1:]
 registry = Registry(uri, product, Path("/nowhere"))
 registry.held()
@@ -71,15 +74,18 @@ THROUGH_SERVER = ["set_registered_model_tag:1", "set_registered_model_alias:1"]
 
 @dataclass(kw_only=True)
 class Mlflow(Server):
-    """MLflow's server over a database, with artifacts in a folder."""
+    """MLflow's server over a database, with artifacts in a folder or a bucket."""
 
     database: str
+    artifacts: str
+    environment: dict[str, str]
 
     def start(self) -> None:
         words = ["mlflow", "server", "--host", HOST, "--port", str(self.port), "--workers", "1"]
         words += ["--backend-store-uri", self.database, "--no-serve-artifacts"]
-        words += ["--default-artifact-root", str(self.folder / "artifacts")]
-        self._run("mlflow", words, {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"})
+        words += ["--default-artifact-root", self.artifacts]
+        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
+        self._run("mlflow", words, {**os.environ, **quiet, **self.environment})
 
     def answers(self) -> bool:
         import httpx
@@ -139,13 +145,24 @@ def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     def serve(kind: str) -> Mlflow:
         if kind in served:
             return served[kind]
-        folder = tmp_path_factory.mktemp(kind)
-        database = f"sqlite:///{folder}/mlflow.db"
+        folder = tmp_path_factory.mktemp("mlflow")
+        database, artifacts = f"sqlite:///{folder}/mlflow.db", str(folder / "artifacts")
+        environment: dict[str, str] = {}
         if kind == "postgresql":
             postgres: Postgres = request.getfixturevalue("postgres")
             postgres.make_database("promotions")
             database = postgres.url("promotions")
-        served[kind] = Mlflow(folder=folder, cache=folder, database=database)
+        if kind == "bucket":
+            store: Store = request.getfixturevalue("store")
+            store.client().create_bucket(Bucket="promotions")
+            artifacts, environment = "s3://promotions/mlflow", store.environment()
+        served[kind] = Mlflow(
+            folder=folder,
+            cache=folder,
+            database=database,
+            artifacts=artifacts,
+            environment=environment,
+        )
         served[kind].start()
         served[kind].wait()
         return served[kind]
@@ -157,15 +174,19 @@ def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
 
 @pytest.fixture(
     params=[
-        f"{kind}, {way}"
-        for kind in ("sqlite", "postgresql")
-        for way in ("directly", "server and database", "server alone")
+        *(
+            f"{kind}, {way}"
+            for kind in ("sqlite", "postgresql")
+            for way in ("directly", "server and database", "server alone")
+        ),
+        "bucket, server alone",
     ]
 )
 def place(request: pytest.FixtureRequest, servers: Any, monkeypatch: pytest.MonkeyPatch) -> Place:
     kind, way = request.param.split(", ")
     server: Mlflow = servers(kind)
-    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+    environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **server.environment}
+    monkeypatch.setattr(locks, "EXPIRY", 3.0)
     if way == "server and database":
         environment[DATABASE] = server.database
     for name, value in environment.items():
@@ -237,11 +258,11 @@ def test_a_promotion_killed_after_it_was_done_has_happened(place: Place, product
     assert place.registry(product).rollback("2", who="bob").after == "1"
 
 
+@pytest.mark.parametrize("place", ["sqlite, server alone"], indirect=True)
 def test_an_mlflow_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
     place: Place, product: str
 ) -> None:
-    if place.server is None or DATABASE in place.environment:
-        pytest.skip("the database is asked, and not the server")
+    assert place.server is not None
     server = place.server.parts[0].process.pid
     group = -os.getpgid(server)
     said = json.loads(place.promote_killed(product, "2", THROUGH_SERVER[0], group))

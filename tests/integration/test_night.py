@@ -11,16 +11,22 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from features.errors import UserError
 from features.lake import Lake
+from features.spec import load_spec
 from jobs.airflow import Airflow
 from jobs.chain import Chain
 from jobs.home import Home
 from jobs.replay import replay
 from jobs.runs import results
+from jobs.train import registry_of
 from tests.conftest import cache
+from training.artifact import load
+from training.data import read_days
 
 pytestmark = [pytest.mark.slow, pytest.mark.spark, pytest.mark.airflow, pytest.mark.timeout(1800)]
 
@@ -166,6 +172,27 @@ def test_metrics_and_masks_are_tables_with_the_numbers_of_the_page(
         "shared_specific",
         "specific_shared",
     }
+
+
+def test_raw_samples_scored_offline_are_what_the_model_says_of_encoded_ones(
+    market: Market, second: dict[str, Any], tmp_path: Path
+) -> None:
+    out, samples = tmp_path / "scores.parquet", market.lake.path("samples")
+    said = market.run(
+        *("score", "--model", "1", "--in", samples, "--ds", SECOND, "--out", str(out))
+    )
+    assert said["rows"] > 2000 and said["unknown_scenario"] == 0
+
+    registry = registry_of(load_spec("bazaar"), Home(root=market.home, cache=cache()))
+    scorer = load(registry.download("1", tmp_path))
+    version = market.lake.open("encoded").version()
+    rows = read_days(market.lake, scorer.layout, [date.fromisoformat(SECOND)], version)
+    wanted = scorer.score(rows)
+    scores = pq.read_table(out).sort_by("sample_id")
+    assert scores["sample_id"].to_pylist() == rows.sample_id.tolist()
+    for m, task in enumerate(scorer.layout.tasks):
+        found = scores[f"p_{task}"].to_numpy()
+        assert np.allclose(found, wanted[:, m], rtol=0, atol=1e-6, equal_nan=True)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 
 from features.errors import ServiceError, UserError
 from jobs.airflow import Airflow
+from jobs.airflow.server import answer_open_question
 from jobs.airflow.settings import keys_of
 from jobs.backfill import backfill
 from jobs.home import Home
@@ -25,6 +26,9 @@ DAGS = ("bazaar_samples", "bazaar_training")
 MISSING = date(2026, 1, 31)
 APPROVAL = date(2026, 2, 1)
 BROKEN_GATE = date(2026, 2, 2)
+REFUSED = date(2026, 2, 3)
+PARKED = 6
+"""Seconds from a question to its answer: one that comes at once fails the task in Airflow 3.3."""
 
 JOB = f"""#!{sys.executable}
 import json, os, sys
@@ -39,9 +43,16 @@ if "{MISSING}" in words and "night" in words:
 if words[0] == "gate" and "{BROKEN_GATE}" in words:
     end(3, error="registry", message="the champion changed")
 if words[0] == "gate" and "{APPROVAL}" in words:
-    end(verdict="waiting", approval=True, promote=True, version="8", previous="7")
+    asks = {{"approval_seconds": 600, "approval_otherwise": "reject"}}
+    end(verdict="waiting", version="8", previous="7", **asks)
+if words[0] == "gate" and "{REFUSED}" in words:
+    end(verdict="rejected", version="9", previous="8")
 if words[0] == "gate":
-    end(verdict="promoted", approval=False, promote=True, version="3", previous=None)
+    end(verdict="promoted", version="3", previous=None)
+if words[0] == "evaluate":
+    end(drift={{"findings": [{{"severity": "warn", "text": "x"}}] if "{REFUSED}" in words else []}})
+if words[0] == "report":
+    end(message="**bazaar** is better in 3 cells")
 end()
 """
 
@@ -92,8 +103,9 @@ def test_a_night_goes_through_both_dags(home, asked):
         "bazaar_training.gate": "success",
         "bazaar_training.report": "success",
         "bazaar_training.needs_approval": "success",
+        "bazaar_training.publish": "skipped",
         "bazaar_training.approve": "skipped",
-        "bazaar_training.promote": "skipped",
+        "bazaar_training.answer": "skipped",
     }
     assert found["results"]["gate"]["version"] == "3"
     assert not found["waiting"]
@@ -142,22 +154,52 @@ def test_a_gate_that_breaks_fails_the_night_but_not_its_report(home, asked):
     assert f"report --ds {BROKEN_GATE} --spec bazaar" in asked()
 
 
-def test_an_approved_model_is_promoted(home, asked):
+def test_a_refused_model_and_drift_are_told_and_fail_nothing(home, asked):
+    nightly(spec_name="bazaar", day=REFUSED, home=home)
+    alerts = [words.partition(" --link ") for words in asked() if words.startswith("alert")]
+    assert [words for words, *_ in alerts] == [
+        f"alert --spec bazaar --event drift --ds {REFUSED}",
+        f"alert --spec bazaar --event rejection --ds {REFUSED}",
+    ]
+    server = json.loads((home.airflow / "server.json").read_text())["url"]
+    assert alerts[1][2].startswith(f"{server}/dags/bazaar_training/runs/")
+    assert alerts[1][2].endswith("/tasks/gate")
+
+
+@pytest.mark.parametrize(("option", "word"), [("Reject", "reject"), ("Approve", "approve")])
+def test_a_person_sees_the_reports_summary_and_the_answer_is_carried_out(home, asked, option, word):
     found = nightly(spec_name="bazaar", day=APPROVAL, home=home)
     assert found["waiting"]
     assert f"report --ds {APPROVAL} --spec bazaar" in asked()
     assert not [words for words in asked() if words.startswith("models")]
-    time.sleep(3)  # an answer within a second of the question fails the task in Airflow 3.3
+    time.sleep(PARKED)
     with _interface(home) as http:
         runs = http.get("/api/v2/dags/bazaar_training/dagRuns?order_by=-id").json()["dag_runs"]
         run = runs[0]["dag_run_id"]
         path = f"/api/v2/dags/bazaar_training/dagRuns/{run}/taskInstances/approve/-1/hitlDetails"
-        answer = http.patch(path, json={"chosen_options": ["Approve"], "params_input": {}})
+        question = http.get(path).json()
+        assert question["subject"] == "Make version 8 the champion?"
+        assert question["body"].startswith("**bazaar** is better in 3 cells")
+        assert question["defaults"] == ["Reject"]
+        answer = http.patch(path, json={"chosen_options": [option], "params_input": {}})
         assert answer.status_code == 200
-        deadline = time.monotonic() + 60
-        while "models promote 8 --expect 7 --spec bazaar" not in asked():
-            assert time.monotonic() < deadline
+        wanted = f"models {word} 8 --why answered in Airflow by admin --spec bazaar"
+        deadline = time.monotonic() + 90
+        while wanted not in asked():
+            assert time.monotonic() < deadline, asked()
             time.sleep(0.5)
+
+
+def test_an_answer_on_the_command_line_answers_the_question_in_airflow_too(home, asked):
+    nightly(spec_name="bazaar", day=APPROVAL, home=home)
+    time.sleep(PARKED)
+    assert answer_open_question(home, "bazaar", str(APPROVAL), "Approve")
+    deadline = time.monotonic() + 90
+    while not [words for words in asked() if words.startswith("models approve 8")]:
+        assert time.monotonic() < deadline, asked()
+        time.sleep(0.5)
+    assert not answer_open_question(home, "bazaar", str(APPROVAL), "Approve"), "nothing is asked"
+    assert not answer_open_question(home, "bazaar", "2020-01-01", "Approve")
 
 
 def test_nothing_starts_by_itself_when_the_schedule_is_off(home):

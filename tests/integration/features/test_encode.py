@@ -2,12 +2,17 @@
 
 from datetime import date
 
+import numpy as np
 import pytest
+import yaml
 from pyspark.sql import DataFrame, SparkSession
 
 from features.encode import encode
+from features.spec import layout_of
 from features.spec.load import parse_spec
 from features.vocabulary import new_tokens
+from training.data import _dataset as encoded_dataset
+from training.raw import Tokens, dataset
 
 pytestmark = pytest.mark.spark
 
@@ -125,3 +130,54 @@ def test_a_sample_without_any_known_token_stays_a_row(spark: SparkSession) -> No
     (row,) = encode(frame(spark, [sample(1, "feed", ["a"])]), empty, SHOP).collect()
 
     assert (row["sample_id"], row["c_place"], row["m_items_tags"]) == ("s1", 0, [])
+
+
+def test_encoding_without_spark_gives_the_same_numbers(spark: SparkSession) -> None:
+    spec = parse_spec(
+        yaml.safe_dump(
+            {
+                **SHOP.model_dump(mode="json", exclude_defaults=True, by_alias=True),
+                "features": {
+                    "categories": ["place", {"column": "items.tags", "multi": True}],
+                    "numbers": ["price"],
+                    "sequences": [{"of": "place", "by": "user_id", "last": 4}],
+                },
+            }
+        ),
+        "shop.yaml",
+    )
+    layout = layout_of(spec)
+    (history,) = (column.name for column in layout.columns if column.ordered)
+    rows = [
+        ("feed", ["b", "a", "b", "new", None], 1.25, ["top", "feed", "new", "top"]),
+        ("new", [], None, None),
+        (None, None, float("nan"), ["feed"] * 40),
+        ("top", [f"t{n}" for n in range(50, 0, -1)], 1e300, []),
+    ]
+    samples = spark.createDataFrame(
+        [
+            ("2026-03-09", f"s{n}", "search" if n else "feed", "u", True, None, *row)
+            for n, row in enumerate(rows)
+        ],
+        f"{SAMPLES}, {history} array<string>",
+    )
+    tokens = {
+        "c_place": {"feed": 1, "top": 2},
+        "m_items_tags": {**{f"t{n}": n for n in range(1, 51)}, "a": 51, "b": 52},
+    }
+    vocabulary = [
+        (feature, token, index, "2026-03-01")
+        for feature, of in tokens.items()
+        for token, index in of.items()
+    ]
+    known = spark.createDataFrame(vocabulary, VOCABULARY)
+    encoded = encode(samples, known, spec).orderBy("sample_id").toArrow()
+    wanted = encoded_dataset(encoded, layout)
+    found, scenarios = dataset(samples.orderBy("sample_id").toArrow(), layout, Tokens(tokens))
+    assert scenarios.all()
+    assert np.array_equal(found.scenario, wanted.scenario)
+    assert np.array_equal(found.categories, wanted.categories)
+    assert len(found.multi) == len(wanted.multi) == 2
+    for mine, theirs in zip(found.multi, wanted.multi, strict=True):
+        assert np.array_equal(mine, theirs)
+    assert np.array_equal(found.numbers, wanted.numbers, equal_nan=True)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from features.errors import ApprovalError, ChampionChangedError
-from features.spec import Spec
+from features.spec import Spec, layout_of
 from features.spec.load import parse_spec
 from jobs.evaluate import evaluate
 from jobs.gate import gate
@@ -21,6 +21,7 @@ from jobs.register import register
 from jobs.runs import record, results
 from jobs.train import registry_of, train
 from tests.integration.training.conftest import write_day, write_vocabulary
+from training.data import Dataset, read_days
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("store")]
 
@@ -91,6 +92,10 @@ class Market:
         if not said.get("skipped"):
             record(self.lake, day, "gate", 1.0, said)
         return said
+
+    def rows(self, day: date) -> Dataset:
+        version = self.lake.open("encoded").version()
+        return read_days(self.lake, layout_of(self.spec), [day], version)
 
     def place(self, day: date, **changed: Any) -> dict[str, Any]:
         rules = self.spec.gate.model_copy(update=changed)
@@ -186,7 +191,10 @@ def test_a_gate_refuses_drift_that_stops_bad_calibration_and_a_changed_file(
     record(market.lake, FIRST, "evaluate", 1.0, evaluated)
     said = market.gated(FIRST)
     assert said["verdict"] == "rejected"
-    assert any("model.safetensors of the model in" in reason for reason in said["reasons"])
+    assert any(
+        "model.safetensors of challenger of shop version 1 is not" in reason
+        for reason in said["reasons"]
+    )
     kept = list(Path(version.source).parent.glob("gate/*.json"))
     assert 1 <= len(kept) <= 3, "every decision is kept, those of one second as one"
 
@@ -197,7 +205,7 @@ def test_a_model_that_waits_is_approved_or_refused_by_a_person(market: Market) -
     market.judged(FIRST)
     said = market.gated(FIRST, approval=approval)
     assert (said["verdict"], said["champion"]) == ("waiting", None)
-    assert said["approval"] == {"seconds": 172800.0, "otherwise": "reject"}
+    assert (said["approval_seconds"], said["approval_otherwise"]) == (172800.0, "reject")
     place: dict[str, Any] = {"spec": market.spec, "home": market.home}
     assert approve(**place, version="1", why="looks well")["champion"] == "1"
     assert approve(**place, version="1")["changed"] is False, "an answer given twice counts once"

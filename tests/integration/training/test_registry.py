@@ -2,6 +2,8 @@
 
 import json
 import os
+import pickle
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict
@@ -9,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from features.errors import RegistryError, UnknownVersionError, VersionInUseError
+from features.errors import (
+    ArtifactError,
+    RegistryError,
+    UnknownVersionError,
+    VersionInUseError,
+)
 from training.artifact_files import checksum, scratch_beside, seal, write_json
 from training.database import Unreadable, reading
 from training.registry import Registry
@@ -102,13 +109,40 @@ def test_downloaded_files_are_checked_against_the_registered_checksum(registry, 
         folder = registry.download("1", tmp_path / "fetched", name)
         assert (folder / "model.safetensors").read_text() == f"{name} 2026-03-08"
     Path(made.source, "model.safetensors").write_text("tampered")
-    with pytest.raises(RegistryError, match=r"model\.safetensors of the model in .* not as it"):
+    with pytest.raises(RegistryError, match=r"model\.safetensors of challenger of .* not as it"):
         registry.download("1", tmp_path / "again")
     other = part("other", "another model")
     for path in Path(made.source).iterdir():
         path.write_bytes((other / path.name).read_bytes())
     with pytest.raises(RegistryError, match=r"challenger of .* version 1 is not as it was"):
         registry.download("1", tmp_path / "again")
+
+
+def test_a_version_whose_run_was_deleted_and_collected_is_one_sentence(registry, part, tmp_path):
+    made = register(registry, part)
+    with registry._mlflow() as client:
+        client.delete_run(made.run_id)
+    assert registry.download("1", tmp_path / "deleted").name == "challenger"
+    shutil.rmtree(Path(made.source).parent)
+    with pytest.raises(ArtifactError, match="the files of shop version 1 are gone") as told:
+        registry.download("1", tmp_path / "collected")
+    assert (told.value.exit_code, "\n" in str(told.value)) == (2, False)
+
+
+def test_a_pickle_in_the_registry_is_refused_by_name_and_not_loaded(registry, tmp_path):
+    class Deadly:
+        def __reduce__(self):
+            return (tmp_path / "loaded").touch, ()
+
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "python_model.pkl").write_bytes(pickle.dumps(Deadly()))
+    registry.register(parts={"challenger": folder}, params={}, metrics=[], tags={"checksum": "x"})
+    with pytest.raises(
+        ArtifactError, match=r"python_model\.pkl of challenger of shop version 1 is"
+    ):
+        registry.download("1", tmp_path / "fetched")
+    assert not (tmp_path / "loaded").exists()
 
 
 def test_files_that_lie_elsewhere_are_fetched_by_mlflow(registry, part, tmp_path, monkeypatch):

@@ -4,16 +4,15 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from dags.day import asked, day_of, is_backfill
-from dags.factory import promote_arguments, samples_arguments, train_arguments
+from dags.factory import samples_arguments, train_arguments
 
 
-def context(key=None, run_type="manual", events=None, gate=None, **params):
+def context(key=None, run_type="manual", events=None, **params):
     run = SimpleNamespace(partition_key=key, run_type=SimpleNamespace(value=run_type))
     return {
         "dag_run": run,
         "params": params,
         "triggering_asset_events": {"asset": events or []},
-        "ti": SimpleNamespace(xcom_pull=lambda task_ids: {"gate": gate}[task_ids]),
     }
 
 
@@ -73,9 +72,3 @@ def test_training_again_is_asked_of_the_run_or_of_the_samples_before_it():
     assert train_arguments(context("2026-11-10", retrain=True)) == [*day, "--retrain"]
     announced = context("2026-11-10", events=[event(retrain=True)], retrain=False)
     assert train_arguments(announced) == [*day, "--retrain"]
-
-
-def test_an_approved_version_replaces_only_the_champion_it_was_compared_with():
-    found = promote_arguments(context(gate={"version": "8", "previous": "7"}))
-    assert found == ["8", "--expect", "7"]
-    assert promote_arguments(context(gate={"version": "1", "previous": None})) == ["1"]

@@ -12,10 +12,11 @@ from airflow.sdk import DAG, BaseOperator
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowSkipException,
     DownstreamTasksSkipped,
 )
 
-from dags.job import JobAlert, JobOperator, compact, job_environment
+from dags.job import JobOperator, compact, job_environment
 
 
 @pytest.fixture
@@ -235,18 +236,13 @@ def test_a_long_result_is_cut_to_its_plain_values():
     assert compact({"ok": True, "cells": [1]}) == {"ok": True, "cells": [1]}
 
 
-def test_an_alert_names_the_task_the_day_and_the_reason(autoifs, tmp_path):
-    said = tmp_path / "said"
-    autoifs(f"open({str(said)!r}, 'w').write(' '.join(sys.argv[1:]))")
-    JobAlert("shop").notify(context(exception="no data"))
-    assert said.read_text() == (
-        "alert --spec shop --event failure --text shop_samples make of 2026-11-10 failed: no data"
-    )
-
-
-def test_an_alert_that_can_not_be_sent_changes_nothing(autoifs):
-    autoifs("sys.exit(2)")
-    JobAlert("shop").notify(context(exception="no data"))
+def test_a_job_for_what_is_not_set_up_is_skipped_without_a_process(autoifs, monkeypatch):
+    autoifs("print(json.dumps({'ok': True}))")
+    monkeypatch.delenv("SHOP_BUCKET", raising=False)
+    with pytest.raises(AirflowSkipException, match="SHOP_BUCKET is not set"):
+        job(only_with="SHOP_BUCKET").execute(context())
+    monkeypatch.setenv("SHOP_BUCKET", "s3://shop")
+    assert job(only_with="SHOP_BUCKET").execute(context()) == {"ok": True}
 
 
 def _outcome(running):

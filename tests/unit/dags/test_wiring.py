@@ -29,7 +29,7 @@ def test_a_task_has_an_owner_retries_a_word_and_an_alert(task):
     assert task.owner == "autoifs"
     assert task.retries == 2
     assert task.doc_md
-    assert [type(callback).__name__ for callback in task.on_failure_callback] == ["JobAlert"]
+    assert [callback.event for callback in task.on_failure_callback] == ["failure"]
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.task_id)
@@ -46,10 +46,11 @@ def test_the_tasks_follow_each_other_as_a_night_does():
         "register": ["evaluate"],
         "evaluate": ["gate", "report"],
         "gate": ["needs_approval", "report"],
-        "report": [],
+        "report": ["approve", "publish"],
+        "publish": [],
         "needs_approval": ["approve"],
-        "approve": ["promote"],
-        "promote": [],
+        "approve": ["answer"],
+        "answer": [],
         "maintain": [],
     }
 
@@ -57,6 +58,26 @@ def test_the_tasks_follow_each_other_as_a_night_does():
 def test_the_report_is_written_when_the_gate_breaks():
     rule = DAGS["shop_training"].get_task("report").trigger_rule
     assert rule.value == "all_done_min_one_success"
+
+
+def test_a_refusal_and_drift_are_told_by_the_task_that_finds_them():
+    told = {
+        task.task_id: [callback.event for callback in task.on_success_callback]
+        for task in TASKS
+        if task.on_success_callback
+    }
+    assert told == {"evaluate": ["drift"], "gate": ["rejection"]}
+
+
+@pytest.mark.parametrize(("hours", "late"), [("6", 6.0), ("0.5", 0.5), ("0", None)])
+def test_a_night_has_a_deadline_from_when_it_was_queued(monkeypatch, hours, late):
+    monkeypatch.setenv("AUTOIFS_DEADLINE_HOURS", hours)
+    for make in (samples_dag, training_dag):
+        found = make("shop", "shop").deadline or []
+        assert [one.interval.total_seconds() / 3600 for one in found] == ([late] if late else [])
+        assert all(one.reference.reference_name == "DagRunQueuedAtDeadline" for one in found)
+        assert all(one.callback.path == "dags.alerts.late" for one in found)
+    assert not maintenance_dag("shop", "shop").deadline
 
 
 def test_only_the_announcement_carries_the_asset_that_starts_training():
@@ -76,7 +97,8 @@ def test_every_job_waits_in_a_pool_of_one_slot():
         "evaluate": "train",
         "gate": "train",
         "report": "train",
-        "promote": "train",
+        "publish": "train",
+        "answer": "train",
         "maintain": "lake_shop",
     }
 
@@ -90,7 +112,8 @@ def test_every_job_has_the_rights_of_one_role():
         "register": "promoter",
         "gate": "promoter",
         "report": "promoter",
-        "promote": "promoter",
+        "publish": "promoter",
+        "answer": "promoter",
     }
 
 

@@ -107,14 +107,18 @@ def test_a_changed_file_is_refused_by_name(saved, name):
 
 def test_a_missing_file_an_extra_one_and_an_empty_folder_are_refused(saved, tmp_path):
     folder = saved()
+    (folder / "extra.txt").touch()
+    with pytest.raises(RegistryError, match=r"extra\.txt does not belong to"):
+        load(folder)
+    (folder / "extra.txt").unlink()
     (folder / "extra.pkl").touch()
-    with pytest.raises(RegistryError, match=r"extra\.pkl does not belong to"):
+    with pytest.raises(RegistryError, match=r"extra\.pkl of the model in .* is a pickle"):
         load(folder)
     (folder / "extra.pkl").unlink()
     (folder / "masks.json").unlink()
     with pytest.raises(RegistryError, match=r"masks\.json is missing from"):
         load(folder)
-    with pytest.raises(RegistryError, match="no complete model"):
+    with pytest.raises(RegistryError, match="is not complete"):
         load(tmp_path / "nothing")
 
 

@@ -6,12 +6,13 @@ from datetime import UTC, datetime
 import pytest
 
 from features.errors import (
+    ApprovalError,
     ChampionChangedError,
     RegistryError,
     UnknownVersionError,
     VersionInUseError,
 )
-from training.decisions import promote, reject, retire, rollback
+from training.decisions import approve, promote, reject, retire, rollback
 from training.trail import event
 from training.versions import Held, Version
 
@@ -78,6 +79,16 @@ def test_an_unknown_version_is_answered_with_those_there_are(number):
     ):
         with pytest.raises(UnknownVersionError, match="registered: 4, 3, 2, 1, 0 "):
             ask()
+
+
+def test_of_consent_and_refusal_the_first_counts():
+    held = replace(HELD, trail=(*HELD.trail, reject(HELD, "4", "carol", "too slow")))
+    with pytest.raises(ApprovalError, match="version 4 of shop was refused by carol at 20"):
+        approve(held, "4", "2", "bob", "")
+    assert promote(held, "4", "2", "bob", "all the same").after == "4"
+    assert approve(HELD, "4", "2", "bob", "").after == "4"
+    with pytest.raises(ApprovalError, match="version 2 of shop is champion already; go back"):
+        reject(HELD, "2", "carol", "")
 
 
 def test_a_rollback_goes_to_the_champion_before_if_it_still_is_there():
