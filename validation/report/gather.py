@@ -34,7 +34,7 @@ from validation.report.records import (
     results,
     steps_of,
 )
-from validation.report.words import short_day
+from validation.report.words import reasons, short_day
 
 __all__ = ["HISTORY", "compared", "gather", "night"]
 
@@ -143,7 +143,7 @@ def night(runs: Sequence[Run], ds: str, trail: Sequence[Row] = ()) -> Night:
         outcome=decision.outcome,
         version=decision.version,
         champion=decision.champion,
-        reason=decision.reasons[0] if decision.reasons else "",
+        reason=reasons(decision)[0],
         rows=said.get("samples", {}).get("rows"),
         seconds=sum(step.seconds for step in steps_of(runs, ds)) or None,
         moved=_count(said.get("evaluate", {}).get("drift")),

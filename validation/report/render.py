@@ -95,7 +95,7 @@ def render_markdown(data: ReportData) -> str:
     glyph, name = words.OUTCOMES[data.decision.outcome]
     verdict = f"{glyph} {data.product} {data.ds}: {name.lower()}."
     lines = [f"**{verdict}** {words.headline(data.decision)}"]
-    lines += [words.sentence(reason) for reason in data.decision.reasons[:1]]
+    lines += [words.sentence(reason) for reason in words.reasons(data.decision)[:1] if reason]
     ranked = words.ranked(data)
     if ranked:
         lines.append(f"- best: {_cell_words(data, ranked[0])}")

@@ -35,7 +35,8 @@ def verdict(data: ReportData) -> View:
         "glyph": glyph,
         "name": name,
         "headline": words.headline(data.decision),
-        "reasons": data.decision.reasons,
+        "reason": words.reasons(data.decision)[0],
+        "more": words.reasons(data.decision)[1],
         "tally": words.tally([cell for cell in cells if cell.exists]),
         "glance": _glance(data),
         "grid": [

@@ -246,6 +246,18 @@ def headline(decision: Decision) -> str:
     return ends.get(decision.outcome, f"{stays[0].upper()}{stays[1:]}.")
 
 
+def reasons(decision: Decision) -> tuple[str, tuple[str, ...]]:
+    """Return the one reason for what became of the night's model, and what else was said.
+
+    A rejection's first sentence only says that it is one; the objections follow.
+    """
+    said = decision.reasons
+    if not said:
+        return "", ()
+    first = 1 if decision.outcome == "rejected" and len(said) > 1 else 0
+    return said[first], said[first + 1 :]
+
+
 def tally(cells: list[Cell]) -> list[tuple[CellVerdict, int]]:
     """Return how many cells got each verdict, verdicts that occurred only."""
     counts = {verdict: 0 for verdict in VERDICTS}

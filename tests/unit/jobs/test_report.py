@@ -144,7 +144,7 @@ def test_pages_of_the_nights_that_this_one_settled_are_written_anew(
     said = report(spec=spec, lake=lake, home=home, day=SECOND)
     assert said["pages"] == [str(FIRST), str(SECOND)]
     assert "Judged again on 14 Jan" in first.read_text()
-    kept = home.lake_root / "bazaar" / "reports" / first.name
+    kept = Path(home.lake_root) / "bazaar" / "reports" / first.name
     assert kept.read_bytes() == first.read_bytes()
 
 
@@ -153,7 +153,7 @@ def test_the_page_lies_in_the_lake_too_and_publishable_names_what_to_upload(
 ) -> None:
     record(lake, SECOND, "gate", 1.0, _gate("rejected"))
     report(spec=spec, lake=lake, home=home, day=SECOND)
-    kept = home.lake_root / "bazaar" / "reports"
+    kept = Path(home.lake_root) / "bazaar" / "reports"
     for page in ("2026-01-14.html", "latest.html", "index.html"):
         assert (kept / page).read_bytes() == (home.reports("bazaar") / page).read_bytes()
     names = [name for name, _ in publishable(home, spec, SECOND)]

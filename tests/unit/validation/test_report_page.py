@@ -112,6 +112,15 @@ def test_the_verdict_says_outcome_versions_and_reason() -> None:
     assert "No cell is worse than the champion by more than 0.01, and 3 cells are better." in page
 
 
+def test_a_rejection_gives_its_first_objection_as_the_one_reason() -> None:
+    said = ("the challenger does not pass the gate", "live × click: logloss is worse by 0.02", "b")
+    data = replace(example(), decision=Decision(outcome="rejected", reasons=said, version="8"))
+    page = render(data)
+    assert '<p class="reason">live × click: logloss is worse by 0.02.</p>' in page
+    assert "does not pass the gate" not in page
+    assert "live × click: logloss is worse by 0.02." in render_markdown(data)
+
+
 def test_a_task_judged_on_an_earlier_day_says_so() -> None:
     page = render(example())
     assert "judged on 11 Jan, the last day whose labels are complete" in page
