@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,15 @@ def list_versions(*, spec: Spec, home: Home) -> Result:
 
 
 def history(*, spec: Spec, home: Home) -> Result:
-    """Return who made which version champion, when and why, newest first."""
+    """Return who made which version champion, when and why, newest first; as a table too."""
     held = registry_of(spec, home).held().mended
+    newest_first = list(reversed(held.trail))
     return {
         "product": spec.product,
         "champion": held.champion,
         "rollback_to": held.earlier[-1] if held.earlier else None,
-        "events": [one.to_json() for one in reversed(held.trail)],
+        "events": [one.to_json() for one in newest_first],
+        "message": _table(newest_first),
     }
 
 
@@ -164,6 +167,17 @@ def unpin(*, spec: Spec, home: Home, version: str) -> Result:
     if PINNED in one.tags:
         registry.untag(one.version, PINNED)
     return {"product": spec.product, "unpinned": one.version}
+
+
+def _table(events: Sequence[Event]) -> str:
+    """Return events as a Markdown table."""
+    rows = ["| when | who | what | from | to | why |", "|---|---|---|---|---|---|"]
+    for one in events:
+        what = one.action if one.state == "done" else f"{one.action} ({one.state})"
+        after = one.after if one.moves else one.version
+        cells = (one.at, one.who, what, one.before or "–", after or "–", one.why)
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
 
 
 def actor() -> str:

@@ -29,10 +29,13 @@ def models_list(spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug
 
 @models_app.command("history")
 def models_history(
-    spec: SpecName = "bazaar", home: HomeFolder = None, debug: Debug = False
+    spec: SpecName = "bazaar",
+    home: HomeFolder = None,
+    shown: InFormat = Format.JSON,
+    debug: Debug = False,
 ) -> None:
     """Say who made which version champion, when and why, newest first."""
-    _models("history", spec, home, debug)
+    _models("history", spec, home, debug, shown)
 
 
 @models_app.command("promote")
@@ -150,7 +153,14 @@ def models_diff(
     perform("models diff", debug, work, shown)
 
 
-def _models(name: str, spec: str, home: Path | None, debug: bool, **options: Any) -> None:
+def _models(
+    name: str,
+    spec: str,
+    home: Path | None,
+    debug: bool,
+    shown: Format = Format.JSON,
+    **options: Any,
+) -> None:
     def work() -> Result:
         from jobs import models
 
@@ -158,4 +168,4 @@ def _models(name: str, spec: str, home: Path | None, debug: bool, **options: Any
         result: Result = getattr(models, name)(spec=product, home=place, **options)
         return result
 
-    perform(f"models {name.removesuffix('_versions')}", debug, work)
+    perform(f"models {name.removesuffix('_versions')}", debug, work, shown)

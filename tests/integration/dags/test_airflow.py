@@ -58,17 +58,24 @@ end()
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory, request):
+def home(tmp_path_factory):
     """A home whose Airflow runs, open to the commands as ``autoifs up`` would have it."""
-    root = tmp_path_factory.mktemp("home")
+    with serving(tmp_path_factory.mktemp("home"), JOB) as found:
+        yield found
+
+
+@contextmanager
+def serving(root: Path, script: str, **environment: str):
+    """Serve an Airflow during the block, whose jobs are a script; yield its home."""
     job = root / "autoifs"
-    job.write_text(JOB)
+    job.write_text(script)
     job.chmod(0o755)
     cache = Path(os.environ.get("AUTOIFS_CACHE", root / "cache"))
     found = Home(root=root, cache=cache)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AUTOIFS_BIN", str(job))
-        patch.setenv("AUTOIFS_RETRIES", "0")
+        settings = {"AUTOIFS_BIN": str(job), "AUTOIFS_RETRIES": "0", **environment}
+        for name, value in settings.items():
+            patch.setenv(name, value)
         airflow = Airflow(found, shared=True)
         try:
             airflow.start()
@@ -83,6 +90,10 @@ def home(tmp_path_factory, request):
 @pytest.fixture
 def asked(home):
     """Return a function that says what the jobs were asked since the test began."""
+    return asked_of(home)
+
+
+def asked_of(home: Home):
     file = home.root / "asked"
     before = len(file.read_text().splitlines()) if file.exists() else 0
 
