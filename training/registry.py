@@ -3,19 +3,18 @@
 import logging
 import os
 import shutil
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from features.errors import ArtifactError, MlflowError, PromotionBusyError, RegistryError
-from features.objects import translated
 from training import decisions
 from training.artifact_files import checksum
 from training.database import Busy, Unreachable, Unreadable, file_of, is_database, reading
 from training.locks import lock_of
+from training.mlflow_store import Store, first_line, log_run, silent
 from training.promotion import Decide, in_database, tag_in_database, under_lock
 from training.trail import Event
 from training.versions import CHALLENGER, CHAMPION, Held, Version, read, read_client
@@ -24,23 +23,6 @@ log = logging.getLogger(__name__)
 
 DATABASE = "AUTOIFS_MLFLOW_DATABASE"
 """Environment variable: the database behind an MLflow server, for those who may promote."""
-_QUIET = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-    "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",  # half a minute; by default a refusal takes four
-}
-
-
-_REFUSALS = (
-    "INVALID_PARAMETER_VALUE",
-    "PERMISSION_DENIED",
-    "RESOURCE_ALREADY_EXISTS",
-    "RESOURCE_DOES_NOT_EXIST",
-    "UNAUTHENTICATED",
-)
-"""What MLflow answers when asking again would not help."""
 
 
 class Registry:
@@ -55,7 +37,7 @@ class Registry:
             artifacts: root of the files when the store is a SQLite file; a server has its own.
         """
         self.uri, self.product, self.artifacts = uri, product, artifacts
-        self._client: Any = None
+        self.store = Store(uri, product)
 
     def register(
         self,
@@ -76,7 +58,7 @@ class Registry:
         with self._mlflow() as client:
             run = client.create_run(self._experiment(client), run_name=tags.get("ds"))
             run_id = run.info.run_id
-            _log(client, run_id, params, metrics, tags)
+            log_run(client, run_id, params, metrics, tags)
             for part, folder in parts.items():
                 client.log_artifacts(run_id, str(folder), part)
             client.set_terminated(run_id, "FINISHED")
@@ -123,7 +105,7 @@ class Registry:
             try:
                 tag_in_database(self.database, self.product, version, tags)
             except (Unreachable, Busy) as error:
-                raise self._silent(self.database, error, "; nothing was changed") from None
+                raise silent(self.database, error, "; nothing was changed") from None
             except Unreadable as error:
                 log.debug("tagging through MLflow instead of its database: %s", error)
             else:
@@ -214,7 +196,7 @@ class Registry:
             try:
                 return in_database(self.database, self.product, decide)
             except Unreachable as error:
-                raise self._silent(self.database, error, "; nothing was changed") from None
+                raise silent(self.database, error, "; nothing was changed") from None
             except Busy:
                 raise PromotionBusyError(
                     f"another process is changing the champion of {self.product} and does not "
@@ -302,7 +284,7 @@ class Registry:
         except (OSError, RegistryError) as error:
             raise ArtifactError(
                 f"the files of {self.product} version {version.version} are gone "
-                f"({_first_line(error)}); use another version (autoifs models list), or train "
+                f"({first_line(error)}); use another version (autoifs models list), or train "
                 "again: autoifs train --retrain"
             ) from None
 
@@ -321,7 +303,7 @@ class Registry:
                 with reading(self.database) as ask:
                     return read(ask, self.product)
             except (Unreachable, Busy) as error:
-                raise self._silent(self.database, error) from None
+                raise silent(self.database, error) from None
             except Unreadable as error:
                 log.debug("asking MLflow instead of its database: %s", error)
         with self._mlflow() as client:
@@ -332,48 +314,9 @@ class Registry:
         file = file_of(self.database or "")
         return file is None or file.exists()
 
-    @contextmanager
-    def _mlflow(self, outcome: str = "") -> Iterator[Any]:
-        """Yield MLflow's client and turn its failures into one sentence."""
-        for name, value in _QUIET.items():
-            os.environ.setdefault(name, value)
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
-
-        try:
-            yield self._opened()
-        except (MlflowException, SQLAlchemyError) as error:
-            if getattr(error, "error_code", None) in _REFUSALS:
-                raise RegistryError(
-                    f"MLflow at {_without_password(self.uri)} refused: {_first_line(error)}"
-                ) from error
-            raise self._silent(self.uri, error, outcome) from error
-        except Exception as error:
-            # MLflow lets what the artifacts' store answers through as it is.
-            if not type(error).__module__.startswith(("boto3.", "botocore.", "s3transfer.")):
-                raise
-            raise translated(f"MLflow's artifacts of {self.product}", error) from None
-
-    def _silent(self, uri: str, error: Exception, outcome: str = "") -> MlflowError:
-        """Return the error of a store that does not answer as it should."""
-        return MlflowError(
-            f"MLflow at {_without_password(uri)} answered: {_first_line(error)}{outcome}; "
-            "check MLFLOW_TRACKING_URI and that the store can be reached"
-        )
-
-    def _opened(self) -> Any:
-        if self._client is None:
-            started = time.perf_counter()
-            from mlflow.tracking import MlflowClient
-
-            for noisy in ("mlflow", "mlflow.store.db.utils", "alembic"):
-                logging.getLogger(noisy).setLevel(logging.WARNING)
-            path = file_of(self.uri)
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._client = MlflowClient(self.uri, self.uri)
-            log.debug("opened MLflow in %.1f s", time.perf_counter() - started)
-        return self._client
+    def _mlflow(self, outcome: str = "") -> AbstractContextManager[Any]:
+        """Give MLflow's client, its failures turned into one sentence."""
+        return self.store.asking(outcome)
 
     def _experiment(self, client: Any) -> str:
         found = client.get_experiment_by_name(self.product)
@@ -381,25 +324,6 @@ class Registry:
             return str(found.experiment_id)
         root = None if file_of(self.uri) is None else str(self.artifacts / self.product)
         return str(client.create_experiment(self.product, artifact_location=root))
-
-
-def _log(
-    client: Any,
-    run_id: str,
-    params: Mapping[str, Any],
-    metrics: Sequence[tuple[str, float, int]],
-    tags: Mapping[str, str],
-) -> None:
-    """Log within what one MLflow request takes: 1000 metrics, 100 parameters, 100 tags."""
-    from mlflow.entities import Metric, Param, RunTag
-
-    now = int(time.time() * 1000)
-    client.log_batch(
-        run_id,
-        metrics=[Metric(name, value, now, step) for name, value, step in metrics][:1000],
-        params=[Param(name, str(value)) for name, value in params.items()][:100],
-        tags=[RunTag(name, str(value)) for name, value in tags.items()][:100],
-    )
 
 
 def _on_this_machine(source: str, part: str) -> Path | None:
@@ -412,13 +336,3 @@ def _root_on_this_machine(source: str) -> Path | None:
     """Return the folder of all artifacts of a version's run, when it lies on this machine."""
     near = Path(source.removeprefix("file://"))
     return near.parent if near.is_absolute() and near.is_dir() else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _without_password(uri: str) -> str:
-    """Return ``uri`` without what stands before an @."""
-    scheme, mark, rest = uri.partition("://")
-    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

@@ -38,7 +38,7 @@ uri, product, version, expect, moment, victim, go = sys.argv[1:]
 registry = Registry(uri, product, Path("/nowhere"))
 registry.held()
 if registry.database is None:
-    registry._opened()
+    registry.store.client
 
 def strike():
     os.kill(int(victim) or os.getpid(), signal.SIGKILL)
@@ -56,7 +56,7 @@ def struck_after(place, name, call):
 
 if moment:
     name, call = moment.split(":")
-    struck_after(promotion if hasattr(promotion, name) else registry._client, name, int(call))
+    struck_after(promotion if hasattr(promotion, name) else registry.store.client, name, int(call))
 Path(f"{go}.{os.getpid()}").touch()
 while not Path(go).exists():
     time.sleep(0.001)
