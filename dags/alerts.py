@@ -14,10 +14,12 @@ from urllib.parse import quote
 from airflow.sdk import BaseNotifier
 from airflow.sdk.definitions.callback import SyncCallback
 from airflow.sdk.definitions.deadline import DeadlineAlert, DeadlineReference
+from airflow.sdk.exceptions import AirflowFailException
 
-from dags.job import executable, job_environment
+from dags.job import executable, job_environment, rights
 from dags.settings import deadline_hours
 
+READER = "reader"
 TIMEOUT = 60
 """Seconds for one alert."""
 log = logging.getLogger(__name__)
@@ -41,10 +43,16 @@ class Alert(BaseNotifier):
 
 
 def send(spec: str, event: str, words: Sequence[str], run_id: str) -> None:
-    """Run ``autoifs alert``."""
+    """Run ``autoifs alert``, with the rights of who may read the tables."""
+    try:
+        allowed = rights(READER)
+    except AirflowFailException as missing:
+        # A failure can be told without the tables.
+        log.warning("%s", missing)
+        allowed = {}
     ended = subprocess.run(  # noqa: S603 (a list of words, no shell)
         [*executable(), "alert", "--spec", spec, "--event", event, *words],
-        env=job_environment(run_id),
+        env={**job_environment(run_id), **allowed},
         capture_output=True,
         text=True,
         timeout=TIMEOUT,

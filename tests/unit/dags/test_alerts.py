@@ -5,9 +5,9 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from airflow.sdk.exceptions import AirflowException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from dags.alerts import Alert, late
+from dags.alerts import Alert, late, send
 from dags.job import JobOperator
 
 
@@ -99,6 +99,23 @@ def test_drift_is_told_when_there_is_any_or_the_result_was_too_long_to_say(told,
 def test_an_alert_that_can_not_be_sent_changes_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("AUTOIFS_BIN", "/bin/false")
     Alert("shop", "failure").notify(context(exception=AirflowException("x")))
+
+
+def test_an_alert_is_sent_with_the_readers_rights_or_without_any(told, monkeypatch, tmp_path):
+    script = tmp_path / "autoifs"
+    script.write_text(
+        f"#!{sys.executable}\nimport os\n"
+        f"open({str(tmp_path / 'who')!r}, 'a').write(os.environ.get('WHO', '-'))\n"
+    )
+    monkeypatch.setattr("dags.alerts.rights", lambda role: {"WHO": role})
+    send("shop", "failure", [], "1")
+
+    def missing(role):
+        raise AirflowFailException(f"there is no connection autoifs_{role}")
+
+    monkeypatch.setattr("dags.alerts.rights", missing)
+    send("shop", "failure", [], "1")
+    assert (tmp_path / "who").read_text() == "reader-"
 
 
 def run(**changed):
