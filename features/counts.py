@@ -6,6 +6,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.explode import explode_keys, values_of
+from features.measures import fact_column
 from features.spec import Entity, Spec
 from features.spec.layout import entity_name
 
@@ -36,15 +37,17 @@ def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
     Args:
         happened: one row per fact: its day ``ds``, the columns of ``entity_columns`` under their
             ``column_name`` (arrays of strings where multi-value), ``event_time``, ``impression``
-            (1 for an impression of that day, else 0) and ``n_<task>`` (1 for a positive outcome
-            that happened that day, else 0).
+            (1 for an impression of that day, else 0), ``n_<task>`` (1 for a positive outcome
+            that happened that day, else 0) and each ``fact_column`` (null where not known).
         spec: names the entities and tasks.
 
     Returns:
         ``ds``, ``entity``, ``key``, ``n`` (impressions), ``last`` (time of the last one, null when
-        none) and ``n_<task>`` (positives); the row ``OVERALL`` counts all facts of a day.
+        none), ``n_<task>`` (positives), ``k_<fact>`` (impressions that have the fact) and
+        ``s_<fact>`` (its sum); the row ``OVERALL`` counts all facts of a day.
     """
     positives = [f"n_{task}" for task in spec.tasks]
+    values = [fact_column(name) for name in spec.features.facts]
     seen = F.when(F.col("impression") == 1, F.col("event_time"))
     facts = happened.select(
         "ds",
@@ -52,14 +55,24 @@ def daily_counts(happened: DataFrame, spec: Spec) -> DataFrame:
         F.col("impression").cast("long").alias("n"),
         seen.alias("last"),
         *(F.col(name).cast("long").alias(name) for name in positives),
+        *values,
     )
     name, key = OVERALL
     keys = {**entity_keys(spec, spec.entities), name: [F.array(F.lit(key))]}
-    keyed = explode_keys(facts, ["ds", "n", "last", *positives], keys, "entity", "key")
+    keyed = explode_keys(facts, ["ds", "n", "last", *positives, *values], keys, "entity", "key")
+    of_facts = [
+        found
+        for name in spec.features.facts
+        for found in (
+            F.count(fact_column(name)).alias(f"k_{name}"),
+            F.coalesce(F.sum(fact_column(name)), F.lit(0)).alias(f"s_{name}"),
+        )
+    ]
     return keyed.groupBy("ds", "entity", "key").agg(
         F.sum("n").alias("n"),
         F.max("last").alias("last"),
         *(F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in positives),
+        *of_facts,
     )
 
 

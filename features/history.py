@@ -9,12 +9,14 @@ built again.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
+from features.batch import START
 from features.sources import FOR
 from features.spec import Spec
+from features.spec.model import FADING
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -25,6 +27,18 @@ EVERY = 7
 DAILY, WHOLE = "_daily", "_whole"
 """Columns of a history: whether a row is one day's and counts in windows of days, and whether it
 counts in the sum over all days."""
+
+FADED = 7
+"""Half-lives after which a fact no longer counts in a window that fades: it would count 1/128."""
+WEIGHT = 2.0**12
+"""In such a window facts count whole multiples of 1 / WEIGHT: a sum of fractions would depend on
+the order of the rows, and with it the content hash."""
+
+FINE = 2.0**40
+"""What is known of several keys is added up as whole multiples of 1 / FINE, for the same reason."""
+
+Wanted = Mapping[str, tuple[str, int | str]]
+"""Name of a sum → the column of the counts, and the window."""
 
 Said = Mapping[str, Mapping[str, Any]]
 """Day → what the last commit of its partition says."""
@@ -54,15 +68,77 @@ def first_needed(spec: Spec, day: date, since: date | None) -> date | None:
     """Return the first day whose counts ``day`` reads beside the state of ``since``; None: all."""
     if since is None:
         return None
-    windows = [days for rates in spec.features.rates for days in rates.days]
+    windows = [days for rates in spec.features.rates for days in rates.windows]
+    windows += [days for item in spec.features.residuals for days in item.days]
     windows += [days for distinct in spec.features.distinct for days in distinct.days]
-    longest = max((int(days) for days in windows if days != "all"), default=0)
+    longest = max((reach(days) for days in windows if days != "all"), default=0)
     return min(since + timedelta(days=1), day - timedelta(days=longest))
 
 
 def in_window(days: int | str) -> str:
     """Return the SQL condition that a row of a history lies in a window before the day ``_for``."""
-    return WHOLE if days == "all" else f"{DAILY} AND ds >= cast(date_sub({FOR}, {days}) AS string)"
+    if days == "all":
+        return WHOLE
+    return f"{DAILY} AND ds >= cast(date_sub({FOR}, {reach(days)}) AS string)"
+
+
+def reach(days: int | str) -> int:
+    """Return how many days a window looks back that is not all of them."""
+    return FADED * _half_life(days) if fades(days) else int(days)
+
+
+def fades(days: int | str) -> bool:
+    """Return whether facts count the less in a window the longer ago they are."""
+    return str(days).startswith(FADING)
+
+
+def _weighed(column: str, days: int | str) -> str:
+    """Return SQL of what a column of a history's row adds to a window's sum."""
+    if not fades(days):
+        return column
+    age = f"datediff({FOR}, ds)"
+    weight = f"floor({WEIGHT}D * pow(0.5D, {age} / {_half_life(days)}D) + 0.5D)"
+    return f"{column} * cast({weight} AS bigint)"
+
+
+def unit(days: int | str) -> float:
+    """Return what an impression just before the sample's day is in the sums of a window."""
+    return WEIGHT if fades(days) else 1.0
+
+
+def _half_life(days: int | str) -> int:
+    return int(str(days).removeprefix(FADING))
+
+
+def finely(value: str) -> str:
+    """Return SQL of a number in whole multiples of 1 / ``FINE``."""
+    return f"cast(floor({value} * {FINE}D + 0.5D) AS bigint)"
+
+
+def sums_over(
+    counts: "DataFrame", days: "DataFrame", wanted: Wanted, keys: Sequence[str]
+) -> "DataFrame":
+    """Sum each key's counts over windows of each day.
+
+    Args:
+        counts: the days before, as ``as_history`` returns them.
+        days: the samples' days, as ``features.batch.calendar`` returns them.
+        wanted: the sums.
+        keys: columns that are a key together.
+
+    Returns:
+        ``_for``, the keys, ``last``, ``_start`` and the sums, 0 where nothing is in the window.
+    """
+    from pyspark.sql import functions as F
+
+    past = before_each(counts, days.select(FOR, START))
+    sums = {
+        name: f"coalesce(sum(CASE WHEN {in_window(back)} THEN {_weighed(column, back)} END), 0L)"
+        for name, (column, back) in wanted.items()
+    }
+    kept = [F.max("last").alias("last"), F.max(START).alias(START)]
+    found = [F.expr(sql).alias(name) for name, sql in sums.items()]
+    return past.groupBy(FOR, *keys).agg(*kept, *found)
 
 
 def before_each(history: "DataFrame", days: "DataFrame") -> "DataFrame":
@@ -98,7 +174,8 @@ def summed(history: "DataFrame", day: date) -> "DataFrame":
     """Return the state of ``day`` from a history that ends with it: one row a key, under ``ds``."""
     from pyspark.sql import functions as F
 
-    names = [name for name in history.columns if name == "n" or name.startswith("n_")]
+    kept = ("ds", "entity", "key", "last", DAILY, WHOLE)
+    names = [name for name in history.columns if name not in kept]
     sums = [F.sum(name).alias(name) for name in names]
     whole = history.where(WHOLE).groupBy("entity", "key").agg(F.max("last").alias("last"), *sums)
-    return whole.selectExpr(f"'{day}' AS ds", "entity", "key", "n", "last", *names[1:])
+    return whole.selectExpr(f"'{day}' AS ds", "entity", "key", "last", *names)

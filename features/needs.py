@@ -89,6 +89,10 @@ def _expressions(spec: Spec) -> Iterator[tuple[str, str, str]]:
             yield str(task.source), task.where, f"tasks.{name}.where"
     for rule in spec.rules:
         yield log, rule.reject, f"rules.{rule.id}"
+    for name, sql in spec.impression.columns.items():
+        yield log, sql, f"impression.columns.{name}"
+    for name, sql in spec.features.facts.items():
+        yield log, sql, f"features.facts.{name}"
 
 
 def _places(spec: Spec) -> Iterator[tuple[str, str, str]]:
@@ -104,6 +108,8 @@ def _places(spec: Spec) -> Iterator[tuple[str, str, str]]:
             yield log, column, f"tasks.{name}.on"
             yield str(task.source), column, f"tasks.{name}.on"
     for place, column in _feature_places(spec):
+        if column in spec.impression.columns:
+            continue  # made of what its expression names
         source, plain = spec.locate(column)
         yield source, plain, place
         if source != log:
@@ -128,6 +134,9 @@ def _feature_places(spec: Spec) -> Iterator[tuple[str, str]]:
     yield from (("features.numbers", item.column) for item in features.numbers)
     for rates in features.rates:
         yield from (("features.rates", column) for entity in rates.by for column in entity)
+    for compared in features.residuals:
+        for entity in (*compared.by, compared.against):
+            yield from (("features.residuals", column) for column in entity)
     yield from (("features.recency", column) for entity in features.recency for column in entity)
     for entity, of in features.meetings:
         yield from (("features.distinct and sequences", column) for column in (*entity, of))

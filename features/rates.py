@@ -6,11 +6,13 @@ from itertools import product
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from features import residuals
 from features.batch import START
 from features.cells import named
 from features.counts import OVERALL, column_name, entity_keys, multi_columns
 from features.explode import SEPARATOR, explode_keys
-from features.history import before_each, in_window
+from features.history import FINE, fades, finely, sums_over, unit
+from features.measures import Measure, measures
 from features.settle import gather, handed_out, is_small, looked_up, settle
 from features.sources import FOR
 from features.spec import Entity, Spec
@@ -18,8 +20,10 @@ from features.spec.layout import (
     count_name,
     distinct_name,
     entity_name,
+    mean_name,
     rate_name,
     recency_name,
+    residual_name,
     sequence_name,
 )
 from features.variety import latest, met, sequences, varieties, variety, variety_part
@@ -33,10 +37,6 @@ generated code, a list needs lambdas, which Spark interprets row by row, five ti
 
 RATE, RECENCY = "rate", "recency"
 """How the names of rates begin among what is known of a key, and the name of its recency."""
-
-FINE = 2.0**40
-"""Rates are added up as whole multiples of 1 / FINE: a sum of fractions would depend on the order
-of the rows, and with it the content hash."""
 
 
 def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
@@ -78,9 +78,10 @@ def add_rates(samples: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame
 
 
 def plain_subjects(spec: Spec) -> list[Entity]:
-    """Return the entities of which a sample has one key at most, and nobody asks whom they met."""
+    """Return the entities of which a sample has one key at most, and no pairs are asked for."""
     several = multi_columns(spec)
     meeting = {entity for entity, _ in spec.features.meetings}
+    meeting |= {entity for item in spec.features.residuals for entity in item.by}
     return [
         entity for entity in spec.subjects if several.isdisjoint(entity) and entity not in meeting
     ]
@@ -100,7 +101,7 @@ def _collected(
     for known in _met(counts, keys, spec, days):
         of_keys = of_keys.join(looked_up(known), [FOR, *KEY], "left")
     of_entity = _over_keys(of_keys, spec)
-    parts = [*_parts(spec), *varieties(spec), *sequences(spec)]
+    parts = [*_parts(spec), *residuals.parts(spec), *varieties(spec), *sequences(spec)]
     values = ", ".join(f"`{part}`" for part in parts)
     facts = of_entity.groupBy(SAMPLE).agg(
         F.expr(f"map_from_entries(collect_list(struct(entity, struct({values}))))").alias(KNOWN)
@@ -155,7 +156,9 @@ def _rated(history: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -
 
 
 def _met(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> Iterator[DataFrame]:
-    """Yield what is known of whom the samples' keys met."""
+    """Yield what is known of whom the samples' keys met, and in which contexts."""
+    if spec.features.residuals:
+        yield residuals.residuals(counts, keys, spec, days)
     if spec.features.meetings:
         past = met(counts, keys, spec, days)
         if spec.features.distinct:
@@ -166,86 +169,113 @@ def _met(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> Ite
 
 def windows(spec: Spec) -> list[int | str]:
     """Return the windows that the rates of ``spec`` look back on, each once."""
-    return list(dict.fromkeys(days for rates in spec.features.rates for days in rates.days))
+    return list(dict.fromkeys(days for rates in spec.features.rates for days in rates.windows))
 
 
 def _history(counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
-    """Sum each key's counts over the windows of each day: ``n_<w>``, ``n_<task>_<w>``, ``last``."""
-    past = before_each(counts, days.select(FOR, START))
-    names = ["n", *(f"n_{task}" for task in spec.tasks)]
-    sums = [
-        F.expr(f"coalesce(sum(CASE WHEN {in_window(back)} THEN {name} END), 0)").alias(
-            f"{name}_{back}"
+    """Sum each key's counts over the windows: ``n_<w>``, and ``<total>_<w>``, ``<known>_<w>``."""
+    wanted = {f"{one}_{back}": (one, back) for one, back in _sums(spec)}
+    return sums_over(counts, days, wanted, KEY)
+
+
+def _sums(spec: Spec) -> list[tuple[str, int | str]]:
+    """Return the columns of the counts and the windows over which rates want their sums."""
+    of = measures(spec)
+    found = [("n", back) for back in windows(spec)]
+    for rates in spec.features.rates:
+        for name, back in product(rates.of, rates.windows):
+            found += [(of[name].total, back), (of[name].known, back)]
+    return list(dict.fromkeys(found))
+
+
+def _asked(spec: Spec) -> list[tuple[str, int | str]]:
+    """Return the measures and windows of which rates are taken, each once."""
+    return list(
+        dict.fromkeys(
+            pair for rates in spec.features.rates for pair in product(rates.of, rates.windows)
         )
-        for back in windows(spec)
-        for name in names
-    ]
-    kept = [F.max("last").alias("last"), F.max(START).alias(START)]
-    return past.groupBy(FOR, *KEY).agg(*kept, *sums)
+    )
 
 
 def _priors(overall: DataFrame, spec: Spec) -> DataFrame:
     """Return the overall rates of each day."""
+    of = measures(spec)
     shared = {
-        f"p0_{task}_{days}": f"try_divide(n_{task}_{days}, n_{days})"
-        for task in spec.tasks
-        for days in windows(spec)
+        f"p0_{name}_{back}": f"try_divide({of[name].total}_{back}, {of[name].known}_{back})"
+        for name, back in _asked(spec)
     }
     return overall.selectExpr(FOR, *named(shared))
 
 
 def _parts(spec: Spec) -> dict[str, str]:
     """Return what is known of a key: name -> SQL over its history."""
+    of = measures(spec)
     found = {RECENCY: f"({START} - cast(last AS double)) / {DAY_SECONDS}D"}
-    found |= {f"n_{days}": f"n_{days}" for days in windows(spec)}
+    found |= {f"n_{back}": f"n_{back}" for back in windows(spec)}
     for rates in spec.features.rates:
-        for task, days in product(rates.of, rates.days):
-            rate = _rate(task, days, rates.prior)
-            found[_part(task, days, rates.prior)] = (
-                f"cast(floor({rate} * {FINE}D + 0.5D) AS bigint)"
-            )
+        for name, back in product(rates.of, rates.windows):
+            rate = _rate(name, of[name], back, rates.prior)
+            found[_part(name, back, rates.prior)] = finely(rate)
     return found
 
 
-def _part(task: str, days: int | str, prior: float) -> str:
-    return f"{RATE} {task} {days} {prior}"
+def _part(name: str, back: int | str, prior: float) -> str:
+    return f"{RATE} {name} {back} {prior}"
 
 
-def _rate(task: str, days: int | str, prior: float) -> str:
-    """Return the smoothed rate of a key, null where its window holds neither n nor positives."""
-    n, positives, overall = f"n_{days}", f"n_{task}_{days}", f"p0_{task}_{days}"
-    rate = f"({positives} + {prior}D * {overall}) / ({n} + {prior}D)"
-    return f"CASE WHEN {n} > 0 OR {positives} > 0 THEN least(1D, {rate}) END"
+def _rate(name: str, of: Measure, back: int | str, prior: float) -> str:
+    """Return the smoothed rate or mean of a key, null where its window holds nothing of it.
+
+    Sums are in whole multiples of the window's unit, and of the measure's, which the last step
+    takes off.
+    """
+    total, known, overall = f"{of.total}_{back}", f"{of.known}_{back}", f"p0_{name}_{back}"
+    weighed = f"{prior * unit(back)}D"
+    mean = f"({total} + {weighed} * {overall}) / ({known} + {weighed})"
+    if of.known == "n":
+        mean = f"least(1D, {mean})"
+    there = f"{known} > 0 OR {total} > 0" if of.known == "n" else f"{known} > 0"
+    return f"CASE WHEN {there} THEN {mean} / {of.unit}D END"
 
 
 def _over_keys(of_keys: DataFrame, spec: Spec) -> DataFrame:
     """Return one row per sample and entity: the mean over the entity's keys in the sample."""
     several = multi_columns(spec)
     if all(several.isdisjoint(entity) for entity in spec.subjects):
-        found = {name: _as_double(f"`{name}`", name) for name in _parts(spec)}
+        numbers = [*_parts(spec), *residuals.parts(spec)]
+        found = {name: _as_double(f"`{name}`", name) for name in numbers}
         found |= {name: f"cast(`{name}` AS double)" for name in varieties(spec)}
         found |= {name: f"`{name}`" for name in sequences(spec)}
         return of_keys.selectExpr(*SAMPLE, "entity", *named(found))
     found = {RECENCY: f"min({RECENCY})"}
     for days in windows(spec):
-        found[f"n_{days}"] = f"cast(coalesce(sum(n_{days}), 0) AS double) / count(1)"
+        mean = f"cast(coalesce(sum(n_{days}), 0) AS double) / count(1)"
+        found[f"n_{days}"] = mean + (f" / {unit(days)}D" if fades(days) else "")
     for name in varieties(spec):
         found[name] = f"cast(coalesce(sum(`{name}`), 0) AS double) / count(1)"
     # An entity with a sequence has one key in a sample.
     found |= {name: f"max(`{name}`)" for name in sequences(spec)}
-    for name in filter(_is_rate, _parts(spec)):
+    for name in filter(_is_fine, [*_parts(spec), *residuals.parts(spec)]):
         found[name] = f"cast(sum(`{name}`) AS double) / count(`{name}`) / {FINE}D"
     means = [F.expr(sql).alias(name) for name, sql in found.items()]
     return of_keys.groupBy(*SAMPLE, "entity").agg(*means)
 
 
 def _as_double(value: str, part: str) -> str:
-    """Return a part's value as SQL, of one key: rates are kept as multiples of 1 / ``FINE``."""
-    return f"cast({value} AS double)" + (f" / {FINE}D" if _is_rate(part) else "")
+    """Return a part's value as SQL, of one key."""
+    size = _unit_of(part)
+    return f"cast({value} AS double)" + (f" / {size}D" if size != 1 else "")
 
 
-def _is_rate(part: str) -> bool:
-    return part.startswith(f"{RATE} ")
+def _unit_of(part: str) -> float:
+    """Return what a 1 is in a part that is kept as a whole number."""
+    if _is_fine(part):
+        return FINE
+    return unit(part.removeprefix("n_")) if part.startswith("n_") else 1.0
+
+
+def _is_fine(part: str) -> bool:
+    return part.startswith((f"{RATE} ", f"{residuals.RESIDUAL} "))
 
 
 def _columns(spec: Spec, direct: Sequence[Entity]) -> dict[str, str]:
@@ -257,14 +287,19 @@ def _columns(spec: Spec, direct: Sequence[Entity]) -> dict[str, str]:
     """
     found: dict[str, str] = {}
     for rates in spec.features.rates:
-        for entity, days in product(rates.by, rates.days):
+        for entity, days in product(rates.by, rates.windows):
             shown = _value(entity, f"n_{days}", direct)
             found[count_name(entity, days)] = f"coalesce({shown}, 0D)"
-            for task in rates.of:
-                part = _part(task, days, rates.prior)
-                found[rate_name(task, entity, days)] = _value(entity, part, direct)
+            for name in rates.of:
+                part = _part(name, days, rates.prior)
+                called = rate_name if name in spec.tasks else mean_name
+                found[called(name, entity, days)] = _value(entity, part, direct)
     for entity in spec.features.recency:
         found[recency_name(entity)] = _value(entity, RECENCY, direct)
+    for compared in spec.features.residuals:
+        for entity, days, name in product(compared.by, compared.days, compared.of):
+            part = residuals.part_of(name, compared, days)
+            found[residual_name(name, entity, compared.against, days)] = _of(entity, part)
     for item in spec.features.distinct:
         for entity, days in product(item.by, item.days):
             part = _of(entity, variety_part(item.of, days))
@@ -294,6 +329,6 @@ def _parts_of(spec: Spec, entity: Entity) -> list[str]:
     found = [RECENCY] if entity in spec.features.recency else []
     for rates in spec.features.rates:
         if entity in rates.by:
-            for days in rates.days:
+            for days in rates.windows:
                 found += [f"n_{days}", *(_part(task, days, rates.prior) for task in rates.of)]
     return list(dict.fromkeys(found))

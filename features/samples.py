@@ -6,7 +6,7 @@ from functools import reduce
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import BooleanType, DataType, StructType
+from pyspark.sql.types import AtomicType, BooleanType, DataType, NumericType, StructType
 
 from features import cells
 from features.counts import column_name, entity_columns
@@ -18,6 +18,7 @@ from features.labels import (
     outcome_name,
     wide_name,
 )
+from features.measures import GRAIN, LARGEST, fact_column
 from features.needs import feature_columns
 from features.rates import add_rates
 from features.sources import ARRIVED, DAY, FILE, FOR, TIME, UNTIL
@@ -25,6 +26,8 @@ from features.spec import Column as Feature
 from features.spec import Spec, layout_of
 
 USER = "_user"
+LOCAL_TIME = "local_time"
+"""What expressions of the spec call an impression's time in the spec's time zone."""
 
 LINEAGE = ("source_file", "as_of")
 """Columns of a sample that say where it comes from."""
@@ -44,7 +47,7 @@ def identify(events: DataFrame, spec: Spec) -> DataFrame:
 
 
 def check_expressions(events: DataFrame, spec: Spec, file: str) -> None:
-    """Check that every SQL expression of the spec over the impression is a condition on it.
+    """Check every SQL expression of the spec over the impression.
 
     Raises:
         SpecError: naming the expression's place in ``file``.
@@ -54,6 +57,18 @@ def check_expressions(events: DataFrame, spec: Spec, file: str) -> None:
     places |= {f"rules.{rule.id}": rule.reject for rule in spec.rules}
     for place, sql in places.items():
         check_condition(events, sql, f"{file}: {place}")
+    for name, sql in spec.impression.columns.items():
+        place = f"{file}: impression.columns.{name}"
+        if name in events.columns:
+            raise SpecError(f"{place}: the log has a column of that name; call one otherwise")
+        kind = _kind_of(_with_local_time(events, spec), sql, place)
+        if not isinstance(kind, AtomicType):
+            raise SpecError(f"{place}: '{sql}' is {kind.simpleString()}, not a single value")
+    for name, sql in spec.features.facts.items():
+        place = f"{file}: features.facts.{name}"
+        kind = _kind_of(with_computed(events, spec), sql, place)
+        if not isinstance(kind, NumericType | BooleanType):
+            raise SpecError(f"{place}: '{sql}' is {kind.simpleString()}; write a number or … = 1")
 
 
 def check_condition(events: DataFrame, sql: str, place: str) -> None:
@@ -62,12 +77,29 @@ def check_condition(events: DataFrame, sql: str, place: str) -> None:
     Raises:
         SpecError: when it is not SQL, names an unknown column, or is not true or false.
     """
-    try:
-        kind = events.select(F.expr(sql)).schema.fields[0].dataType
-    except AnalysisException as error:  # a ParseException is one too
-        raise SpecError(f"{place}: '{sql}': {_first_sentence(error)}; correct it") from None
+    kind = _kind_of(events, sql, place)
     if not isinstance(kind, BooleanType):
         raise SpecError(f"{place}: '{sql}' is {kind.simpleString()}, no condition; write … = 1")
+
+
+def _kind_of(events: DataFrame, sql: str, place: str) -> DataType:
+    try:
+        return events.select(F.expr(sql)).schema.fields[0].dataType
+    except AnalysisException as error:  # a ParseException is one too
+        raise SpecError(f"{place}: '{sql}': {_first_sentence(error)}; correct it") from None
+
+
+def with_computed(events: DataFrame, spec: Spec) -> DataFrame:
+    """Add the columns to impressions that the spec computes, and ``local_time``."""
+    timed = _with_local_time(events, spec)
+    return timed.withColumns({name: F.expr(sql) for name, sql in spec.impression.columns.items()})
+
+
+def _with_local_time(events: DataFrame, spec: Spec) -> DataFrame:
+    if LOCAL_TIME in events.columns:
+        return events  # a column of the log's own
+    local = F.col(TIME) if spec.timezone == "UTC" else F.from_utc_timestamp(TIME, spec.timezone)
+    return events.withColumn(LOCAL_TIME, local)
 
 
 def facts(attributed: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) -> DataFrame:
@@ -82,17 +114,20 @@ def facts(attributed: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) ->
     Returns:
         ``_for _until _id _day _time _file _arrived _scenario _user``, the entities' columns (text,
         or arrays of text), the typed features that need no history (``c_ m_ n_``),
-        ``_said_<task>`` for labels of the wide log and ``_first_<task>``.
+        ``_said_<task>`` for labels of the wide log, ``_first_<task>`` and each ``fact_column``.
     """
+    attributed = with_computed(attributed, spec)
     base = [FOR, UNTIL, ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
     firsts = [outcome_name(name) for name in spec.tasks if outcome_name(name) in attributed.columns]
     said = {name: F.expr(task.label) for name, task in spec.tasks.items() if task.label}
+    known = {fact_column(name): _whole(F.expr(sql)) for name, sql in spec.features.facts.items()}
     typed = _typed(attributed, spec, spec.impression.source)
     # Named apart until all are there: a raw column may be called like a feature.
     own = attributed.select(
         *base,
         *firsts,
         *(column.alias(wide_name(name)) for name, column in said.items()),
+        *(column.alias(name) for name, column in known.items()),
         *(column.alias(_typed_name(name)) for name, column in typed.items()),
         *(
             cells.text(cells.raw(str(spec.sources[name].key))).alias(_key_name(name))
@@ -105,7 +140,15 @@ def facts(attributed: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) ->
         own = _joined(own, table, spec, name, side)
         names += side
     kept = (F.col(_typed_name(name)).alias(name) for name in names)
-    return own.select(*base, *firsts, *map(wide_name, said), *kept)
+    return own.select(*base, *firsts, *map(wide_name, said), *known, *kept)
+
+
+def _whole(fact: Column) -> Column:
+    """Return a fact in whole multiples of 1 / ``GRAIN``; null where it is no finite number."""
+    value = fact.cast("double")
+    inside = F.greatest(F.least(value, F.lit(LARGEST)), F.lit(-LARGEST))
+    known = value.isNotNull() & ~F.isnan(value)  # least and greatest pass over a null
+    return F.when(known, F.floor(inside * GRAIN + 0.5).cast("long"))
 
 
 def _joined(
@@ -169,12 +212,15 @@ def happened(attributed: DataFrame, spec: Spec) -> DataFrame:
     day = F.col(FOR).alias("ds")
     entities = [column_name(column) for column in entity_columns(spec)]
     wide = {name: task for name, task in spec.tasks.items() if task.label}
+    values = [fact_column(name) for name in spec.features.facts]
+    nothing = [F.lit(None).cast("long").alias(name) for name in values]
     shown = attributed.where(F.col(DAY) == F.col(FOR)).select(
         day,
         *entities,
         F.col(TIME).alias("event_time"),
         F.lit(1).alias("impression"),
         *(_positive(name, wide).alias(f"n_{name}") for name in spec.tasks),
+        *values,
     )
     parts = [shown]
     for late in (name for name in spec.tasks if name not in wide):
@@ -186,6 +232,7 @@ def happened(attributed: DataFrame, spec: Spec) -> DataFrame:
                 first.alias("event_time"),
                 F.lit(0).alias("impression"),
                 *(F.lit(int(name == late)).alias(f"n_{name}") for name in spec.tasks),
+                *nothing,
             )
         )
     return reduce(DataFrame.unionByName, parts)

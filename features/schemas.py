@@ -3,6 +3,7 @@
 from deltalake import Field, Schema
 from deltalake.schema import ArrayType, PrimitiveType
 
+from features.measures import sums
 from features.spec import Spec, layout_of
 
 _Kind = PrimitiveType | ArrayType
@@ -87,7 +88,7 @@ def _counts(spec: Spec) -> Schema:
             Field("key", _STRING),
             Field("n", _LONG),
             Field("last", _TIME),
-            *(Field(f"n_{task}", _LONG) for task in spec.tasks),
+            *(Field(name, _LONG) for name in sums(spec)[1:]),
         ]
     )
 

@@ -4,6 +4,8 @@ The counts hold one row a day for each pair of an entity and a value of the colu
 with the entity's and ends with the value.
 """
 
+from collections.abc import Mapping
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -55,8 +57,8 @@ def met(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> Data
         *(f"n_{task}" for task in spec.tasks),
         F.substring_index("key", SEPARATOR, -1).alias(VALUE),
         F.col("entity").alias(PAIR),
-        _of_pair({pair: f"'{entity_name(by)}'" for pair, (by, _) in pairs.items()}).alias("entity"),
-        _of_pair(
+        of_pair({pair: f"'{entity_name(by)}'" for pair, (by, _) in pairs.items()}).alias("entity"),
+        of_pair(
             {
                 pair: f"substring_index(key, '{SEPARATOR}', {len(by)})"
                 for pair, (by, _) in pairs.items()
@@ -136,7 +138,8 @@ def _pairs(spec: Spec) -> dict[str, tuple[Entity, str]]:
     return {entity_name((*by, of)): (by, of) for by, of in spec.features.meetings}
 
 
-def _of_pair(sql: dict[str, str]) -> Column:
+def of_pair(sql: Mapping[str, str]) -> Column:
+    """Return what SQL says of a row of counts, by the name of its entity."""
     cases = " ".join(f"WHEN '{pair}' THEN {value}" for pair, value in sql.items())
     return F.expr(f"CASE entity {cases} END")
 

@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from features.spec.model import Category, Distinct, Entity, Features, Rates, Sequence, Spec
+from features.spec.model import (
+    Category,
+    Distinct,
+    Entity,
+    Features,
+    Rates,
+    Residuals,
+    Sequence,
+    Spec,
+)
 
 Kind = Literal["category", "multi", "number"]
 
@@ -65,7 +74,8 @@ def layout_of(spec: Spec) -> Layout:
                 )
                 for item in features.numbers
             ),
-            *dict.fromkeys(column for rates in features.rates for column in _rates(rates)),
+            *dict.fromkeys(column for rates in features.rates for column in _rates(rates, spec)),
+            *dict.fromkeys(column for item in features.residuals for column in _residuals(item)),
             *(
                 Column(
                     name=recency_name(entity), kind="number", source=f"recency {'×'.join(entity)}"
@@ -94,6 +104,24 @@ def rate_name(task: str, entity: Entity, days: int | str) -> str:
     'n_rate_click_user_id_3'
     """
     return f"n_rate_{task}_{slug('_'.join(entity))}_{days}"
+
+
+def mean_name(fact: str, entity: Entity, days: int | str) -> str:
+    """Return the column of a fact's smoothed mean.
+
+    >>> mean_name("watched", ("user_id",), "half_2")
+    'n_mean_watched_user_id_half_2'
+    """
+    return f"n_mean_{fact}_{slug('_'.join(entity))}_{days}"
+
+
+def residual_name(measure: str, entity: Entity, against: Entity, days: int | str) -> str:
+    """Return the column of how far an entity's rate is above that of its contexts.
+
+    >>> residual_name("click", ("user_id",), ("tab", "length"), "all")
+    'n_residual_click_user_id_tab_length_all'
+    """
+    return f"n_residual_{measure}_{slug('_'.join((*entity, *against)))}_{days}"
 
 
 def count_name(entity: Entity, days: int | str) -> str:
@@ -153,11 +181,11 @@ def _category(item: Category) -> Column:
     )
 
 
-def _rates(rates: Rates) -> list[Column]:
+def _rates(rates: Rates, spec: Spec) -> list[Column]:
     found = []
     for entity in rates.by:
         words = "×".join(entity)
-        for days in rates.days:
+        for days in rates.windows:
             found.append(
                 Column(
                     name=count_name(entity, days),
@@ -166,15 +194,30 @@ def _rates(rates: Rates) -> list[Column]:
                     scale="log1p",
                 )
             )
-            found += [
-                Column(
-                    name=rate_name(task, entity, days),
-                    kind="number",
-                    source=f"rate {task} {words} {days}",
+            for name in rates.of:
+                called = rate_name if name in spec.tasks else mean_name
+                kind = "rate" if name in spec.tasks else "mean"
+                found.append(
+                    Column(
+                        name=called(name, entity, days),
+                        kind="number",
+                        source=f"{kind} {name} {words} {days}",
+                    )
                 )
-                for task in rates.of
-            ]
     return found
+
+
+def _residuals(item: Residuals) -> list[Column]:
+    return [
+        Column(
+            name=residual_name(name, entity, item.against, days),
+            kind="number",
+            source=f"residual {name} {'×'.join(entity)} against {'×'.join(item.against)} {days}",
+        )
+        for entity in item.by
+        for days in item.days
+        for name in item.of
+    ]
 
 
 def _distinct(item: Distinct) -> list[Column]:

@@ -108,6 +108,9 @@ class Impression(Section):
     """Columns that together name one impression."""
     user: str | None = None
     """Column of the person, by whom intervals are clustered; left out: the first key column."""
+    columns: dict[Name, str] = Field(default_factory=dict)
+    """More columns of the impression, for features and entities: name → SQL expression over its
+    row, in which ``local_time`` is its time in the spec's time zone."""
 
 
 class Scenarios(Section):
@@ -224,12 +227,41 @@ class Rates(Section):
     """Smoothed rates and counts over whole days before the sample's day."""
 
     of: Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1)]
-    """Tasks whose rate is taken."""
+    """Tasks whose rate is taken, and facts whose mean is."""
     by: Entities
     """Entities: a column, or several columns together."""
     days: Windows = ("all",)
+    half_life: int | None = Field(default=None, ge=1)
+    """Days after which a fact counts half, in one more window than those of ``days``."""
     prior: float = Field(default=20.0, gt=0)
     """Impressions' worth of the overall rate that a rate is smoothed with."""
+
+    @property
+    def windows(self) -> tuple[int | str, ...]:
+        """The windows by their names: days, ``all``, ``half_2``."""
+        fading = () if self.half_life is None else (f"{FADING}{self.half_life}",)
+        return (*self.days, *fading)
+
+
+FADING = "half_"
+"""How the name of a window begins in which facts fade, before the days of its half-life."""
+
+
+class Residuals(Section):
+    """How far a rate is above what the contexts of the same impressions have on the whole.
+
+    Of a person who sees long videos it says whether they click more than others do on long videos.
+    """
+
+    of: Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1)]
+    """Tasks and facts."""
+    by: Entities
+    """Entities: a column, or several columns together."""
+    against: Annotated[tuple[str, ...], BeforeValidator(listed), Field(min_length=1)]
+    """The context: a column, or several columns together, of one value each."""
+    days: Windows = ("all",)
+    prior: float = Field(default=20.0, gt=0)
+    """Impressions' worth of no difference that it is smoothed with."""
 
 
 class Distinct(Section):
@@ -272,7 +304,11 @@ class Features(Section):
     """Categories with many values; the same as ``categories`` with a min_count of 3."""
     categories: tuple[Annotated[Category, BeforeValidator(_category)], ...] = ()
     numbers: tuple[Annotated[Number, BeforeValidator(_category)], ...] = ()
+    facts: dict[Name, str] = Field(default_factory=dict)
+    """What is known of an impression once it is over, beside the tasks, for rates alone: name → SQL
+    expression over its row, a number or true or false; null is not known."""
     rates: tuple[Rates, ...] = ()
+    residuals: tuple[Residuals, ...] = ()
     recency: tuple[Annotated[tuple[str, ...], BeforeValidator(listed)], ...] = ()
     """Entities whose days since their last impression (whole days before) are a feature."""
     distinct: tuple[Distinct, ...] = ()
@@ -378,8 +414,8 @@ class Spec(Section):
 
     def numbers_of(self, source: str) -> list[str]:
         """Return the columns of ``source`` that must hold numbers."""
-        places = map(self.locate, self.features.numeric)
-        return [column for found, column in places if found == source]
+        raw = [name for name in self.features.numeric if name not in self.impression.columns]
+        return [column for found, column in map(self.locate, raw) if found == source]
 
     def has(self, scenario: str, task: str) -> bool:
         """Return whether the cell exists."""
@@ -390,14 +426,20 @@ class Spec(Section):
     def subjects(self) -> tuple[Entity, ...]:
         """Every entity whose history is a feature of the sample, once, in the file's order."""
         rated = [entity for rates in self.features.rates for entity in rates.by]
+        compared = [entity for item in self.features.residuals for entity in item.by]
         meeting = [entity for entity, _ in self.features.meetings]
-        return tuple(dict.fromkeys([*rated, *self.features.recency, *meeting]))
+        return tuple(dict.fromkeys([*rated, *compared, *self.features.recency, *meeting]))
 
     @property
     def entities(self) -> tuple[Entity, ...]:
         """Every entity whose history is counted, once: subjects, and with whom they meet what."""
         met = [(*by, of) for by, of in self.features.meetings]
-        return tuple(dict.fromkeys([*self.subjects, *met]))
+        apart = [
+            entity
+            for item in self.features.residuals
+            for entity in (item.against, *((*by, *item.against) for by in item.by))
+        ]
+        return tuple(dict.fromkeys([*self.subjects, *met, *apart]))
 
 
 def _dangling(spec: Spec) -> list[str]:
@@ -413,10 +455,7 @@ def _dangling(spec: Spec) -> list[str]:
         for scenario in task.scenarios or ():
             if scenario not in spec.scenarios.names:
                 found.append(_unknown(f"tasks.{name}.scenarios", scenario, spec.scenarios.names))
-    for position, rates in enumerate(spec.features.rates):
-        for task_name in rates.of:
-            if task_name not in spec.tasks:
-                found.append(_unknown(f"features.rates.{position}.of", task_name, spec.tasks))
+    found += _wrong_measures(spec)
     found += _wrong_sequences(spec)
     known = _features(spec)
     for column in spec.training.search.context:
@@ -433,6 +472,30 @@ def _dangling(spec: Spec) -> list[str]:
         source, dot, _ = column.partition(".")
         if dot and source not in tables and not nested:
             found.append(_unknown(f"features: {column}", source, sorted(tables)))
+    return found
+
+
+def _wrong_measures(spec: Spec) -> list[str]:
+    """Return what is wrong with what rates and residuals are taken of, and against."""
+    features, known = spec.features, [*spec.tasks, *spec.features.facts]
+    found = [
+        f"features.facts.{name}: there is a task of that name; call one of them otherwise"
+        for name in features.facts
+        if name in spec.tasks
+    ]
+    multi = {item.column for item in features.embedded if item.multi}
+    asked = {f"rates.{place}": one.of for place, one in enumerate(features.rates)}
+    asked |= {f"residuals.{place}": one.of for place, one in enumerate(features.residuals)}
+    for place, names in asked.items():
+        found += [
+            _unknown(f"features.{place}.of", name, known) for name in names if name not in known
+        ]
+    for position, compared in enumerate(features.residuals):
+        for column in multi.intersection(compared.against):
+            found.append(
+                f"features.residuals.{position}.against: '{column}' has several values a row; "
+                "name one that has one"
+            )
     return found
 
 

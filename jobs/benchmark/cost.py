@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.autoifs import AutoIFS
 from training.model import Model
 from training.rows import Examples
 from training.scores import predict
@@ -36,29 +37,35 @@ class Cost:
 Costs = dict[str, Cost]
 
 
-def costs(models: Mapping[str, tuple[Model, Examples]], settings: Settings, repeats: int) -> Costs:
+@dataclass(frozen=True)
+class Timed:
+    """A model as it learns and as it answers, and the rows for both."""
+
+    model: Model
+    answering: Model
+    rows: Examples
+
+
+def costs(models: Mapping[str, Timed], settings: Settings, repeats: int) -> Costs:
     """Measure models in turn, round after round, so that a busy moment meets all of them.
 
     Args:
-        models: name → the model and the rows that it learns from and answers; networks are trained
-            on a bit.
+        models: by name; networks are trained on a bit, last.
         settings: of the training.
         repeats: rounds; the median is told.
     """
-    steps = {
-        name: _stepper(model, rows, settings)
-        for name, (model, rows) in models.items()
-        if _is_network(model)
-    }
-    answers = {name: _answerer(model, rows) for name, (model, rows) in models.items()}
-    stepped, answered = _in_turn(steps, repeats), _in_turn(answers, repeats)
+    networks = {name: one for name, one in models.items() if _is_network(one.model)}
+    macs = {name: macs_of(one.answering, one.rows) for name, one in networks.items()}
+    answered = _in_turn({name: _answerer(one) for name, one in models.items()}, repeats)
+    steps = {name: _stepper(one, settings) for name, one in networks.items()}
+    stepped = _in_turn(steps, repeats)
     return {
         name: Cost(
-            macs=macs_of(model, rows) if name in steps else None,
-            step=stepped[name] / STEPS if name in steps else None,
+            macs=macs.get(name),
+            step=stepped[name] / STEPS if name in stepped else None,
             answer=answered[name],
         )
-        for name, (model, rows) in models.items()
+        for name in models
     }
 
 
@@ -75,15 +82,18 @@ def _is_network(model: Model) -> bool:
     return next(model.parameters(), None) is not None
 
 
-def _stepper(model: Model, rows: Examples, settings: Settings) -> Callable[[], Any]:
-    few = rows.take(torch.arange(min(len(rows), 64)))  # it looks at them once each time
-    trainer = Trainer(model, rows, few, settings)
+def _stepper(one: Timed, settings: Settings) -> Callable[[], Any]:
+    few = one.rows.take(torch.arange(min(len(one.rows), 64)))  # it looks at them once each time
+    model = one.model.requires_grad_(True)
+    if isinstance(model, AutoIFS):
+        model.harden()  # a step of retraining: the flows hold still
+    trainer = Trainer(model, one.rows, few, settings)
     return lambda: trainer.run("timing", STEPS, constant, keep="last")
 
 
-def _answerer(model: Model, rows: Examples) -> Callable[[], Any]:
-    asked = rows.inputs.take(torch.arange(ANSWERED) % len(rows))
-    return lambda: predict(model, asked)
+def _answerer(one: Timed) -> Callable[[], Any]:
+    asked = one.rows.inputs.take(torch.arange(ANSWERED) % len(one.rows))
+    return lambda: predict(one.answering, asked)
 
 
 def _in_turn(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:

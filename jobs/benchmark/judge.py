@@ -107,7 +107,8 @@ def _verdict(
 
 
 def _whole(model: Measured, name: str, asked: Judged) -> float:
-    return model.with_means(name, asked, set(asked.cells))[WHOLE].value
+    enough = {cell for cell in asked.cells if not asked.counts[cell].lacks(MINIMUM)}
+    return model.with_means(name, asked, enough)[WHOLE].value
 
 
 def _differences(

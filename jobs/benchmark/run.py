@@ -1,5 +1,6 @@
 """The benchmark from data to table: build, train, judge, measure, write."""
 
+import logging
 import os
 import platform
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 
 from features.errors import UserError
-from jobs.benchmark.cost import Costs, costs
+from jobs.benchmark.cost import Costs, Timed, costs
 from jobs.benchmark.goals import goals
 from jobs.benchmark.judge import Judgement, judge
 from jobs.benchmark.picture import draw
@@ -74,6 +75,8 @@ def compare(
         out: see :func:`benchmark`.
         repeats: rounds in which steps and answers are timed.
     """
+    # Every look at validation of some hundred trainings says nothing to a person.
+    logging.getLogger("training").setLevel(logging.WARNING)
     judged: list[tuple[Judgement, Costs]] = []
     for world in worlds:
         trainings = Trainings(world, protocol, home.root / "benchmark" / world.name / "models")
@@ -116,9 +119,10 @@ def _worlds(
 def _costs(world: World, trained: Sequence[Chosen], material: Material, repeats: int) -> Costs:
     models = {}
     for one in trained:
-        model = load(Path(one.runs[0].folder)).model.requires_grad_(True)
+        scorer = load(Path(one.runs[0].folder))
         trees = material.trees if one.entry.model == BAR else None
-        models[one.entry.name] = (model, trees.train if trees else material.train)
+        rows = trees.train if trees else material.train
+        models[one.entry.name] = Timed(scorer.model, scorer.answering, rows)
     return costs(models, settings_of(world.spec), repeats)
 
 

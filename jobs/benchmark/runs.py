@@ -70,7 +70,8 @@ class Trainings:
 
     def all(self) -> Iterator[Chosen]:
         """Train what is missing of each entry, and yield its runs."""
-        for entry in self.protocol.entries:
+        models = self.world.models
+        for entry in (one for one in self.protocol.entries if not models or one.model in models):
             first, *others = self.protocol.seeds
             trials = self.protocol.trials(entry)
             tried = [self._run(entry, trial, first) for trial in trials]

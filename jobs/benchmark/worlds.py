@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 from features.days import DAY
 from features.lake import Lake
 from features.spec import Spec, find_spec, load_spec
+from jobs.benchmark.protocol import BAR, BASELINE, OURS
 from jobs.home import Home
 
 log = logging.getLogger(__name__)
@@ -28,14 +29,16 @@ class World:
     spec: Spec
     lake: Lake
     test: date
+    models: tuple[str, ...] = ()
+    """Models that are compared on it; none: all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """How large a simulated data set is."""
 
-    days: int = 12
-    rows: int = 8_000
+    days: int = 10
+    rows: int = 6_000
     """Impressions a day."""
 
 
@@ -62,7 +65,26 @@ def kuairand(home: Home, _: Size, source: Path | None) -> World | None:
     return _built("kuairand", "KuaiRand-Pure", load_spec("kuairand"), home, source, first, last)
 
 
-MAKERS: dict[str, Maker] = {"planted": planted, "plain": plain, "kuairand": kuairand}
+def kuairand_before(home: Home, size: Size, source: Path | None) -> World | None:
+    """Return the same without its last day: what holds on one day should hold on another."""
+    world = kuairand(home, size, source)
+    if world is None:
+        return None
+    return replace(
+        world,
+        name="kuairand_before",
+        title="KuaiRand-Pure, a day earlier",
+        test=world.test - DAY,
+        models=(BAR, BASELINE, OURS),
+    )
+
+
+MAKERS: dict[str, Maker] = {
+    "planted": planted,
+    "plain": plain,
+    "kuairand": kuairand,
+    "kuairand_before": kuairand_before,
+}
 
 
 def _simulated(name: str, title: str, home: Home, size: Size, *, planted: bool) -> World:

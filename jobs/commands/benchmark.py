@@ -17,7 +17,7 @@ def run_benchmark(
     ] = False,
     data: Annotated[
         str, typer.Option(help="Data sets, separated by commas.")
-    ] = "planted,plain,kuairand",
+    ] = "planted,plain,kuairand,kuairand_before",
     models: Annotated[
         str | None, typer.Option(help="Models, separated by commas; default: all.")
     ] = None,

@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
 
 import pytest
 from hypothesis import strategies as st
@@ -18,6 +17,7 @@ from features.batch import calendar
 from features.counts import daily_counts
 from features.days import DAY, start_of
 from features.history import as_history
+from features.measures import GRAIN
 from features.rates import add_rates
 from features.spec import layout_of
 from features.spec.load import parse_spec
@@ -43,9 +43,15 @@ scenarios: {column: place, values: {feed: feed}}
 tasks: {click: {label: clicked = 1}, buy: {label: bought = 1}}
 features:
   categories: [{column: items.tags, multi: true}]
+  facts: {stay: seconds}
   rates:
     - {of: [click, buy], by: [user_id, items.tags], days: [1, 3, 7, all], prior: 4}
     - {of: click, by: [[user_id, items.tags], [place, user_id]], days: all, prior: 4}
+    - {of: [click, stay], by: user_id, days: 3, half_life: 1, prior: 4}
+    - {of: [stay, buy], by: items.tags, days: all, half_life: 2, prior: 4}
+  residuals:
+    - {of: [click, stay], by: [user_id, items.tags], against: place, days: [3, all], prior: 4}
+    - {of: buy, by: user_id, against: [place, user_id], prior: 4}
   recency: [user_id, items.tags, place]
   distinct:
     - {of: items.tags, by: [user_id, place], days: [1, 7, all]}
@@ -55,7 +61,7 @@ features:
 )
 FACTS = (
     "ds string, user_id string, place string, items_tags array<string>, event_time timestamp, "
-    "impression int, n_click int, n_buy int"
+    "impression int, n_click int, n_buy int, _fact_stay bigint"
 )
 ENTITIES = {
     "user_id": ("user_id",),
@@ -64,6 +70,26 @@ ENTITIES = {
     "place_user_id": ("place", "user_id"),
     "place": ("place",),
 }
+RATED: tuple[tuple[str, int | str, tuple[str, ...]], ...] = (
+    *(("user_id", days, ("click", "buy")) for days in WINDOWS),
+    *(("items_tags", days, ("click", "buy")) for days in WINDOWS),
+    ("user_id_items_tags", "all", ("click",)),
+    ("place_user_id", "all", ("click",)),
+    ("user_id", 3, ("stay",)),
+    ("user_id", "half_1", ("click", "stay")),
+    ("items_tags", "all", ("stay",)),
+    ("items_tags", "half_2", ("stay", "buy")),
+)
+"""Entity, window, and the measures whose rate or mean is taken."""
+RESIDUAL: tuple[tuple[str, str, str, tuple[int | str, ...]], ...] = (
+    *(
+        (name, entity, "place", (3, "all"))
+        for name in ("click", "stay")
+        for entity in ("user_id", "items_tags")
+    ),
+    ("buy", "user_id", "place_user_id", ("all",)),
+)
+"""Measure, entity, context and windows."""
 DISTINCT = (
     ("items_tags", "user_id", (1, 7, "all")),
     ("items_tags", "place", (1, 7, "all")),
@@ -84,6 +110,8 @@ class Fact:
     impression: int
     n_click: int
     n_buy: int
+    stay: float | None = None
+    """Seconds that an impression was looked at; not known of an outcome."""
 
     @property
     def day(self) -> date:
@@ -98,8 +126,17 @@ class Fact:
     @property
     def row(self) -> tuple[object, ...]:
         tags = None if self.items_tags is None else list(self.items_tags)
-        came = (self.impression, self.n_click, self.n_buy)
+        stay = None if self.known("stay") == 0 else round(self.total("stay") * GRAIN)
+        came = (self.impression, self.n_click, self.n_buy, stay)
         return (self.user_id, self.place, tags, self.at, *came)
+
+    def total(self, measure: str) -> float:
+        """What the fact adds to the sum of a measure."""
+        return (self.stay or 0.0) if measure == "stay" else float(getattr(self, f"n_{measure}"))
+
+    def known(self, measure: str) -> int:
+        """Whether it is an impression that has the measure: 1 or 0."""
+        return int(self.impression and (measure != "stay" or self.stay is not None))
 
     def of_world(self, number: int) -> "Fact":
         """Return the fact with values that no other world has."""
@@ -132,7 +169,8 @@ facts = st.builds(
     impression=st.integers(0, 1),
     n_click=st.integers(0, 1),
     n_buy=st.integers(0, 1),
-)
+    stay=st.sampled_from([None, 0.0, 0.5, 2.25, -1.0]),
+).map(lambda fact: fact if fact.impression else replace(fact, stay=None))
 
 
 @dataclass(frozen=True)
@@ -201,31 +239,47 @@ class Past:
     happened: tuple[Fact, ...]
 
     def within(self, days: int | str) -> "Past":
-        """Return what happened in the last ``days`` whole days before the day, or ever before."""
-        first = date.min if days == "all" else self.day - timedelta(days=int(days))
+        """Return what happened in a window before the day: its last days, or ever."""
+        first = date.min if days == "all" else self.day - timedelta(days=reach(days))
         return replace(self, happened=tuple(f for f in self.happened if first <= f.day < self.day))
 
-    @cached_property
-    def overall(self) -> dict[str, int]:
-        names = ("impression", "n_click", "n_buy")
-        return {name: sum(getattr(fact, name) for fact in self.happened) for name in names}
+    def weight(self, fact: Fact, days: int | str) -> float:
+        """Return how much a fact counts in a window."""
+        if isinstance(days, int) or days == "all":
+            return 1.0
+        age = (self.day - fact.day).days
+        return round(4096 * 0.5 ** (age / int(days.removeprefix("half_")))) / 4096
+
+    def sums(self, of: Iterable[Fact], measure: str, days: int | str) -> tuple[float, float]:
+        """Return the sum of a measure over facts, and the number of impressions that have it."""
+        weighed = [(self.weight(fact, days), fact) for fact in of]
+        return (
+            sum(w * fact.total(measure) for w, fact in weighed),
+            sum(w * fact.known(measure) for w, fact in weighed),
+        )
+
+
+def reach(days: int | str) -> int:
+    """Return how many days a window looks back: seven half-lives where facts fade."""
+    return days if isinstance(days, int) else 7 * int(days.removeprefix("half_"))
 
 
 def plain(past: dict[int | str, Past], everyone: dict[int | str, Past], sample: Fact) -> Features:
     """The features of one sample, from the words of the documentation."""
     found: Features = {}
-    for name in ("user_id", "items_tags", "user_id_items_tags", "place_user_id"):
-        entity = ENTITIES[name]
-        for days in WINDOWS if len(entity) == 1 else ("all",):
-            seen = past[days].happened
-            of_key = [[f for f in seen if key in f.keys(entity)] for key in sample.keys(entity)]
-            sizes = [sum(fact.impression for fact in of) for of in of_key]
-            found[f"n_count_{name}_{days}"] = sum(sizes) / len(sizes) if sizes else 0.0
-            for task in ("click", "buy") if len(entity) == 1 else ("click",):
-                rates = [rate(of, everyone[days].overall, task) for of in of_key]
-                known = [value for value in rates if value is not None]
-                mean = sum(known) / len(known) if known else None
-                found[f"n_rate_{task}_{name}_{days}"] = mean
+    for name, days, measures in RATED:
+        of_key = of_keys(past[days].happened, sample, ENTITIES[name])
+        sizes = [past[days].sums(of, "click", days)[1] for of in of_key]
+        found[f"n_count_{name}_{days}"] = sum(sizes) / len(sizes) if sizes else 0.0
+        for measure in measures:
+            values = [rate(past[days], of, everyone[days], measure, days) for of in of_key]
+            kind = "mean" if measure == "stay" else "rate"
+            found[f"n_{kind}_{measure}_{name}_{days}"] = mean(values)
+    for measure, name, place, windows in RESIDUAL:
+        for days in windows:
+            of_key = of_keys(past[days].happened, sample, ENTITIES[name])
+            values = [residual(of, everyone[days], measure, ENTITIES[place]) for of in of_key]
+            found[f"n_residual_{measure}_{name}_{place}_{days}"] = mean(values)
     for name in ("user_id", "items_tags", "place"):
         ever = [fact for fact in past["all"].happened if fact.impression]
         of = [fact for fact in ever if fact.keys((name,)) & sample.keys((name,))]
@@ -243,17 +297,47 @@ def plain(past: dict[int | str, Past], everyone: dict[int | str, Past], sample: 
     return found
 
 
-def rate(of: list[Fact], overall: dict[str, int], task: str) -> float | None:
-    n, positives = (sum(getattr(fact, c) for fact in of) for c in ("impression", f"n_{task}"))
-    if not overall["impression"] or not (n or positives):
+def of_keys(happened: Iterable[Fact], sample: Fact, entity: tuple[str, ...]) -> list[list[Fact]]:
+    """Return for each key of the sample the facts that have it."""
+    facts = list(happened)
+    return [[fact for fact in facts if key in fact.keys(entity)] for key in sample.keys(entity)]
+
+
+def mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None
+
+
+def rate(past: Past, of: list[Fact], everyone: Past, measure: str, days: int | str) -> float | None:
+    total, n = past.sums(of, measure, days)
+    all_total, all_n = everyone.sums(everyone.happened, measure, days)
+    outcomes_count = measure != "stay" and total > 0
+    if not all_n or not (n or outcomes_count):
         return None
-    shared = overall[f"n_{task}"] / overall["impression"]
-    return min((positives + PRIOR * shared) / (n + PRIOR), 1.0)
+    value = (total + PRIOR * all_total / all_n) / (n + PRIOR)
+    return value if measure == "stay" else min(value, 1.0)
+
+
+def residual(
+    of: list[Fact], everyone: Past, measure: str, context: tuple[str, ...]
+) -> float | None:
+    """What is above what the contexts give, a fact at a time."""
+    within = [(fact, key) for fact in of for key in fact.keys(context)]
+    n = sum(fact.known(measure) for fact, _ in within)
+    if not n:
+        return None
+    over = 0.0
+    for fact, key in within:
+        alike_ = [other for other in everyone.happened if key in other.keys(context)]
+        known = sum(other.known(measure) for other in alike_)
+        expected = sum(other.total(measure) for other in alike_) / known if known else 0.0
+        over += fact.total(measure) - fact.known(measure) * expected
+    return over / (n + PRIOR)
 
 
 def pasts(day: date, happened: Iterable[Fact]) -> dict[int | str, Past]:
     whole = Past(day, tuple(happened))
-    return {days: whole.within(days) for days in WINDOWS}
+    return {days: whole.within(days) for days in {*WINDOWS, *(days for _, days, _ in RATED)}}
 
 
 def test_features_equal_a_plain_computation_over_the_raw_facts(spark: SparkSession) -> None:
@@ -275,7 +359,9 @@ def test_features_equal_a_plain_computation_over_the_raw_facts(spark: SparkSessi
 
 def alike(got: float | None, wanted: float | None) -> bool:
     return got == wanted or (
-        got is not None and wanted is not None and math.isclose(got, wanted, rel_tol=1e-9)
+        got is not None
+        and wanted is not None
+        and math.isclose(got, wanted, rel_tol=1e-9, abs_tol=2e-9)
     )
 
 

@@ -83,6 +83,97 @@ features: {numbers: [price]}
     assert read.labels[:, 0].tolist() == (read.numbers[:, 0] % 2).tolist()
 
 
+COMPUTED = """
+product: shop
+timezone: Asia/Tokyo
+sources: {log: {path: log.csv, time: {column: at}}}
+impression:
+  source: log
+  key: id
+  user: user_id
+  columns: {hour: hour(local_time), length: floor(ln(seconds))}
+scenarios: {column: place, values: {feed: feed}}
+tasks: {click: {label: clicked = 1}}
+features:
+  categories: [hour]
+  numbers: [length]
+  facts: {share: watched / seconds, liked: likes > 0}
+  rates: [{of: [click, share, liked], by: [user_id, length], prior: 1}]
+  residuals: [{of: share, by: user_id, against: length, prior: 1}]
+audit: {volume_tolerance: 9}
+"""
+
+
+def test_columns_are_computed_from_the_row_and_facts_are_known_the_day_after(
+    spark: "SparkSession", tmp_path: Path
+) -> None:
+    shop = shop_of(COMPUTED, tmp_path)
+    # Two users watch the same lengths; the second one stays for the double, and of one row nobody
+    # knows for how long.
+    stays = [(0, 8, 2, 1), (0, 64, 16, 0), (1, 8, 4, 0), (1, 64, 32, 0), (1, 64, "", "")]
+    rows: list[dict[str, object]] = [
+        {
+            "id": f"{day}-{n}",
+            "user_id": f"u{user}",
+            "place": "feed",
+            "seconds": seconds,
+            "watched": watched,
+            "likes": likes,
+            "clicked": 1,
+            "at": at(day, 15 if day == FIRST else 1, n),
+        }
+        for day in (FIRST, FIRST + DAY)
+        for n, (user, seconds, watched, likes) in enumerate(stays)
+    ]
+    write_csv(tmp_path / "log.csv", rows)
+
+    samples.run(**shop.places, first=FIRST + DAY, last=FIRST + DAY)
+
+    # In Tokyo 15:00 UTC is midnight of the next day, so all of it is one day, without history.
+    found = by_id(shop.rows("samples", FIRST + DAY))
+    assert [found[row["id"]]["c_hour"] for row in rows] == ["0"] * 5 + ["10"] * 5
+    assert [found[row["id"]]["n_length"] for row in rows] == [2, 4, 2, 4, 4] * 2
+    assert {row["n_mean_share_user_id_all"] for row in found.values()} == {None}
+
+    day_after = FIRST + 2 * DAY
+    later = {**rows[0], "id": "later", "at": at(day_after, 1)}
+    write_csv(tmp_path / "log.csv", [*rows, later])
+    samples.run(**shop.places, first=day_after, last=day_after)
+
+    [row] = shop.rows("samples", day_after)
+    overall = (4 * 0.25 + 4 * 0.5) / 8
+    assert row["n_mean_share_user_id_all"] == pytest.approx((4 * 0.25 + overall) / 5, abs=1e-6)
+    assert row["n_mean_liked_user_id_all"] == pytest.approx((2 + 2 / 8) / 5, abs=1e-6)
+    assert row["n_mean_share_length_all"] == pytest.approx(overall, abs=1e-6)
+    assert row["n_residual_share_user_id_length_all"] == pytest.approx(4 * -0.125 / 5, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "sentence"),
+    [
+        (
+            "hour(local_time)",
+            "hour(nowhere)",
+            "shop.yaml: impression.columns.hour: 'hour(nowhere)'",
+        ),
+        ("hour(local_time)", "array(at)", "'array(at)' is array<string>, not a single value"),
+        ("{hour:", "{place:", "impression.columns.place: the log has a column of that name"),
+        ("likes > 0", "upper(place)", "facts.liked: 'upper(place)' is string; write a number or"),
+        ("likes > 0", "likes >", "features.facts.liked: 'likes >': "),
+    ],
+)
+def test_an_expression_that_cannot_be_is_answered_with_its_place(
+    spark: "SparkSession", tmp_path: Path, right: str, wrong: str, sentence: str
+) -> None:
+    shop = shop_of(COMPUTED.replace("[hour]", "[place]").replace(right, wrong), tmp_path)
+    row = {"id": "v", "user_id": "u", "place": "feed", "at": at(FIRST, 1)}
+    cells = {"seconds": 2, "watched": 1, "likes": 0, "clicked": 1}
+    write_csv(tmp_path / "log.csv", [{**row, **cells}])
+    with pytest.raises(SpecError) as refused:
+        samples.run(**shop.places, first=FIRST, last=FIRST)
+    assert sentence in str(refused.value)
+
+
 def test_five_tasks_of_both_kinds_have_labels_where_their_scenarios_have_them(
     spark: "SparkSession", tmp_path: Path
 ) -> None:

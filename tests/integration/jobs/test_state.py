@@ -10,19 +10,28 @@ from features import tables
 from features.days import DAY
 from features.history import has_state
 from features.lake import Lake
+from features.spec.load import parse_spec
 from jobs import samples, state
-from tests.integration.jobs.conftest import FIRST, Shop, at, days, view
+from tests.integration.jobs.conftest import FIRST, TEXT, Shop, at, days, view
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow]
 
 LAST = days(17)[-1]
+EVERY_KIND = TEXT.replace(
+    "  sequences:",
+    """  facts: {cost: ln(price), dear: price > 10}
+  residuals: [{of: [click, cost], by: user_id, against: device, days: [3, all]}]
+  sequences:""",
+).replace("of: [click, sale], by", "half_life: 2, of: [click, sale, cost, dear], by")
+"""The shop with every kind of feature that looks back; facts fade over longer than a state."""
 
 
 @pytest.fixture(scope="module")
 def long_shop(shop: Shop, tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Seventeen small days: fifteen built together, the last two each by itself."""
     root = tmp_path_factory.mktemp("long")
-    made = replace(shop, source=root / "raw", lake=Lake(str(root / "lake"), "shop"))
+    spec, lake = parse_spec(EVERY_KIND, "shop.yaml"), Lake(str(root / "lake"), "shop")
+    made = replace(shop, spec=spec, source=root / "raw", lake=lake)
     for number, day in enumerate(days(17)):
         sales = [f"u1,i1,{at(day, 9)}"] if number % 3 else []
         made.write(day, [view(day, n) for n in range(number % 5, 9)], sales)

@@ -187,14 +187,6 @@ def test_the_other_ways_to_choose_flows_train_too(run, shop, home, search):
     verify(home.work("shop", NIGHT) / "train" / "challenger")
 
 
-@pytest.mark.parametrize("model", ["shared_bottom", "star", "m3oe", "causalint", "esmm"])
-def test_a_product_can_train_another_model_of_the_zoo(run, shop, home, model):
-    result = run(spec=changed(shop, model=model), then_register=True)
-    assert result["searched_on"] is None and result["challenger"]["flows"] is None
-    verify(home.work("shop", NIGHT) / "train" / "challenger")
-    assert registry_of(shop, home).get("1").tags["model"] == model
-
-
 def test_a_product_can_train_lightgbm_beside_a_network_as_its_baseline(run, shop, home, shop_lake):
     result = run(spec=changed(shop, model="lightgbm", teacher=Teacher()), then_register=True)
     assert result["searched_on"] is None and result["challenger"]["flows"] is None

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from features.errors import SpecError
-from features.needs import needed_columns, used_tables
+from features.needs import needed_columns, sql_words, used_tables
 from features.spec import find_spec, layout_of, load_spec, spec_names
 from features.spec.load import parse_spec, spec_hash
 
@@ -85,6 +85,21 @@ BROKEN = [
         "recency: [user_id]",
         "recency: [user_id]\ntraining: {network: {task: [16], rank: [4, 2, 2]}}",
         "training.network: rank: 3 ranks for 2 layers",
+    ),
+    (
+        "recency: [user_id]",
+        "residuals: [{of: clik, by: user_id, against: place}]",
+        "features.residuals.0.of: 'clik' is not declared; known: click, order",
+    ),
+    (
+        "recency: [user_id]",
+        "residuals: [{of: click, by: user_id, against: [place, tags]}]",
+        "features.residuals.0.against: 'tags' has several values a row",
+    ),
+    (
+        "recency: [user_id]",
+        "facts: {click: seconds}",
+        "features.facts.click: there is a task of that name",
     ),
     ("source: views, key", "source: people, key", "impression.source: 'people'"),
     ("{column: place, values", "{values", "'column' and 'values' go together"),
@@ -168,6 +183,63 @@ def test_the_layout_names_every_feature_once_and_in_order() -> None:
         "n_rate_click_user_id_place_all",
         "n_recency_user_id",
     ]
+
+
+WATCHED = (
+    SHOP.replace(
+        "impression: {source: views, key: view_id, user: user_id}",
+        """impression:
+  source: views
+  key: view_id
+  user: user_id
+  columns: {hour: hour(local_time), length: floor(ln(seconds))}""",
+    )
+    .replace(
+        "  recency: [user_id]",
+        """  facts: {stay: ln(1 + watched), shared: shares > 0}
+  residuals: [{of: [click, stay], by: [user_id], against: [place, length]}]""",
+    )
+    .replace(
+        "of: click, by: [user_id, [user_id, place]], days: [1, all]",
+        "of: [click, stay], by: [user_id, [user_id, hour]], days: 3, half_life: 2",
+    )
+)
+
+
+def test_the_layout_names_means_fading_windows_and_residuals() -> None:
+    names = [column.name for column in layout_of(parse_spec(WATCHED, "shop.yaml")).of("number")]
+    assert names == [
+        "n_people_age",
+        "n_count_user_id_3",
+        "n_rate_click_user_id_3",
+        "n_mean_stay_user_id_3",
+        "n_count_user_id_half_2",
+        "n_rate_click_user_id_half_2",
+        "n_mean_stay_user_id_half_2",
+        "n_count_user_id_hour_3",
+        "n_rate_click_user_id_hour_3",
+        "n_mean_stay_user_id_hour_3",
+        "n_count_user_id_hour_half_2",
+        "n_rate_click_user_id_hour_half_2",
+        "n_mean_stay_user_id_hour_half_2",
+        "n_residual_click_user_id_place_length_all",
+        "n_residual_stay_user_id_place_length_all",
+    ]
+
+
+def test_computed_columns_and_facts_need_the_columns_of_their_expressions_not_themselves() -> None:
+    spec = parse_spec(WATCHED, "shop.yaml")
+    assert not {"hour", "length"} & set(needed_columns(spec)["views"])
+    words = sql_words(spec)["views"]
+    assert words["seconds"] == "impression.columns.length"
+    assert words["watched"] == "features.facts.stay"
+    assert words["shares"] == "features.facts.shared"
+
+
+def test_what_residuals_compare_is_counted_by_entity_by_context_and_by_both() -> None:
+    spec = parse_spec(WATCHED, "shop.yaml")
+    assert spec.subjects == (("user_id",), ("user_id", "hour"))
+    assert spec.entities == (*spec.subjects, ("place", "length"), ("user_id", "place", "length"))
 
 
 @pytest.mark.parametrize(("right", "wrong", "sentence"), BROKEN)
