@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from features.spec import Spec
+from features.spec.policy import Training
 from jobs.benchmark.protocol import Changes, Entry, Protocol
 from jobs.benchmark.worlds import World
 from training import night
@@ -70,8 +71,7 @@ class Trainings:
 
     def all(self) -> Iterator[Chosen]:
         """Train what is missing of each entry, and yield its runs."""
-        models = self.world.models
-        for entry in (one for one in self.protocol.entries if not models or one.model in models):
+        for entry in self._entries():
             first, *others = self.protocol.seeds
             trials = self.protocol.trials(entry)
             tried = [self._run(entry, trial, first) for trial in trials]
@@ -83,6 +83,18 @@ class Trainings:
                 tried=tuple(one.validation for one in tried),
                 runs=tuple(runs),
             )
+
+    def _entries(self) -> Iterator[Entry]:
+        """Yield the entries that this data set compares, each training once.
+
+        Where the spec has no teacher, an entry without one is the model's own.
+        """
+        models, known = self.world.models, list[Training]()
+        for entry in self.protocol.entries:
+            training = entry.spec(self.world.spec, {}, self.protocol.seeds[0]).training
+            if (not models or entry.model in models) and training not in known:
+                known.append(training)
+                yield entry
 
     def material(self) -> night.Material:
         """Return the training and validation rows with their labels."""

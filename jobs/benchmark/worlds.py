@@ -37,7 +37,7 @@ class World:
 class Size:
     """How large a simulated data set is."""
 
-    days: int = 10
+    days: int = 8
     rows: int = 6_000
     """Impressions a day."""
 
