@@ -20,6 +20,7 @@ from airflow.sdk.exceptions import (
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
+from airflow.sdk.log import mask_secret
 
 from dags.day import day_of, is_backfill
 
@@ -193,7 +194,10 @@ def rights(role: str) -> dict[str, str]:
         raise AirflowFailException(
             f"there is no connection {name}, which says what the role may do; add it"
         ) from None
-    return {key: str(value) for key, value in found.extra_dejson.items()}
+    given = {key: str(value) for key, value in found.extra_dejson.items()}
+    for value in given.values():
+        mask_secret(value)
+    return given
 
 
 def job_environment(run_id: str) -> dict[str, str]:

@@ -69,7 +69,8 @@ def train(
         if "done" in order:
             return {**order["night"], **order["done"], "steps": watch.seconds}
         fitted = _fit_both(spec, lake, day, order, folder, watch, ranks)
-        result = {**order["night"], **fitted, "skipped": False, "version": None}
+        result = {**order["night"], **fitted, "ranks": ranks.count, "skipped": False}
+        result |= {"version": None}
         result["steps"] = watch.seconds
         if ranks.first:
             write_json(folder / RESULT, result)

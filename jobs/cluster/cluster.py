@@ -124,6 +124,7 @@ class Cluster:
             "AWS_SECRET_ACCESS_KEY": key.secret,
             "MLFLOW_TRACKING_USERNAME": user.user,
             "MLFLOW_TRACKING_PASSWORD": user.secret,
+            "AUTOIFS_MLFLOW_DATABASE": self.postgres.url("mlflow", self.logins[f"postgres {role}"]),
         }
 
     def _fill_store(self) -> None:
@@ -161,6 +162,9 @@ class Cluster:
         self.mlflow.wait()
         for role in ROLES:
             self.mlflow.add_user(self._login(f"mlflow {role}"))
+            self.postgres.make_user(self._login(f"postgres {role}"))
+        grants = (INFRA / "postgres" / "grants.sql").read_text(encoding="utf-8")
+        self.postgres.ask(grants, "mlflow", self.logins["postgres mlflow"])
         self._keep_logins()
         log.info("MLflow is up at %s", self.mlflow.url)
 
