@@ -119,6 +119,10 @@ def _failed(context: Any) -> dict[str, str]:
         said = None
     if said:
         return {"message": str(said["message"]), "error": str(said["error"])}
+    if getattr(ti, "start_date", "not told") is None:
+        queue = getattr(context.get("task"), "queue", "default")
+        sentence = f"no worker took it from the queue '{queue}' in time; start one"
+        return {"message": sentence, "error": "no-worker"}
     return {"message": type(context.get("exception")).__name__, "error": "crash"}
 
 

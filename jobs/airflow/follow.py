@@ -29,6 +29,12 @@ class JobFailed(UserError):
         self.exit_code = exit_code
 
 
+class NoWorkerError(ServiceError):
+    """A task that waited in a queue which no worker serves."""
+
+    code = "no-worker"
+
+
 @dataclass
 class Night:
     """What is known of the runs being followed."""
@@ -66,6 +72,7 @@ class Night:
 
         Raises:
             JobFailed: with the job's own sentence, kind and exit code.
+            NoWorkerError: when no worker took the task.
             ServiceError: when the task failed without saying why.
         """
         failed = [task for task in self.client.tasks(dag_id, run_id) if task["state"] == "failed"]
@@ -73,6 +80,12 @@ class Night:
             said = self.client.xcom(dag_id, run_id, task["task_id"], "failure")
             if said:
                 raise JobFailed(said["message"], said["error"], _exit_code(said["status"]))
+            if task["start_date"] is None:
+                queue = task["queue"]
+                raise NoWorkerError(
+                    f"{dag_id}: no worker took {task['task_id']} from the queue '{queue}' in time; "
+                    f"start one (airflow celery worker --queues {queue}) and run the night again"
+                )
         names = ", ".join(task["task_id"] for task in failed) or "the run"
         raise ServiceError(
             f"{dag_id}: {names} failed in Airflow itself; see the log of run {run_id}"

@@ -68,6 +68,12 @@ def _ours(request: Request) -> Result:
     return build_days(request)
 
 
+def _on_cluster(request: Request) -> Result:
+    from jobs.bench.factory import build_on_cluster
+
+    return build_on_cluster(request)
+
+
 def _nights(request: Request) -> Result:
     from jobs.bench.factory import nights
 
@@ -79,6 +85,7 @@ WORK: dict[str, Callable[[Request], Result]] = {
     "polars": _reference,
     "autoifs": _ours,
     "nights": _nights,
+    "cluster": _on_cluster,
 }
 
 

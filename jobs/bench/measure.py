@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import date, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,8 +159,12 @@ class Desk:
         self._run(["jobs", "samples", "run", *map(str, words)])
         return time.perf_counter() - started
 
-    def _run(self, words: Sequence[str]) -> Result:
+    def _run(self, words: Sequence[str], place: Mapping[str, str] | None = None) -> Result:
         """Run a module; return what it prints last, and the peak of its memory.
+
+        Args:
+            words: the module and its arguments.
+            place: more of its environment; it wins over ours.
 
         Raises:
             ServiceError: when it fails; its log stays in the message.
@@ -170,6 +174,7 @@ class Desk:
             "AUTOIFS_CACHE": str(self.cache),
             "AUTOIFS_SPARK_MASTER": f"local[{self.cores}]",
             "POLARS_MAX_THREADS": str(self.cores),
+            **(place or {}),
         }
         errors = self.folder / "errors.log"
         with (

@@ -11,7 +11,7 @@ class Request:
     """One measurement."""
 
     work: str
-    """An engine (``autoifs``, ``duckdb``, ``polars``) or ``nights``."""
+    """An engine (``autoifs``, ``duckdb``, ``polars``), ``cluster`` or ``nights``."""
     raw: Path
     """Folder of the simulation."""
     out: Path
@@ -19,8 +19,8 @@ class Request:
     cache: Path
     """Holds Delta's jars."""
     days: tuple[date, ...]
-    """Of an engine: earlier days, untimed, and the day that is timed; of ``nights``: the first day
-    of the history, the early night and the late one."""
+    """Of an engine or a cluster: earlier days, untimed, and the day that is timed; of ``nights``:
+    the first day of the history, the early night and the late one."""
     cores: int
     repeats: int
 

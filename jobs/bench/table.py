@@ -10,6 +10,8 @@ from jobs.console import STDERR
 
 Result = Mapping[str, Any]
 Rows = Sequence[Sequence[str]]
+Tables = list[tuple[str, Sequence[str], Rows]]
+"""A title, a head and rows, of each."""
 
 _BUILD = ("impressions", "engine", "seconds", "÷ DuckDB", "peak GiB", "start, s")
 _GOALS = ("what", "figure", "goal", "met")
@@ -18,7 +20,12 @@ _NAMES = {"autoifs": "autoifs", "duckdb": "DuckDB", "polars": "Polars"}
 
 def show(found: Result) -> None:
     """Print what was measured on stderr."""
-    for title, head, rows in _tables(found):
+    show_tables(_tables(found))
+
+
+def show_tables(tables: Tables) -> None:
+    """Print tables on stderr."""
+    for title, head, rows in tables:
         table = Table(*head, title=title)
         for row in rows:
             table.add_row(*row)
@@ -27,17 +34,22 @@ def show(found: Result) -> None:
 
 def markdown(found: Result) -> str:
     """Return what was measured as Markdown tables."""
+    return tables_in_markdown(_tables(found))
+
+
+def tables_in_markdown(tables: Tables) -> str:
+    """Return tables as Markdown, without their titles."""
     parts = []
-    for _, head, rows in _tables(found):
+    for _, head, rows in tables:
         lines = [head, ["---"] * len(head), *rows]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     return "\n\n".join(parts)
 
 
-def _tables(found: Result) -> list[tuple[str, Sequence[str], Rows]]:
+def _tables(found: Result) -> Tables:
     builds = [row for build in found.get("build", []) for row in _build_rows(build)]
     goals = [_goal_row(goal) for goal in found["goals"]]
-    tables: list[tuple[str, Sequence[str], Rows]] = [
+    tables: Tables = [
         (f"one day of samples, {found['cores']} cores", _BUILD, builds),
         ("goals", _GOALS, goals),
     ]

@@ -21,8 +21,6 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 QUEUE = "gpu"
 WORKER = ("celery", "worker", "--queues", QUEUE, "--concurrency", "1", "--skip-serve-logs")
-QUEUED = 120
-"""Seconds a task may wait for a worker of its queue, twice, before it fails and says so."""
 
 
 @dataclass(kw_only=True)
@@ -38,6 +36,8 @@ class ClusterAirflow(Server):
     """What every job finds in its environment: the lake's address, Spark's master …"""
     rights: Mapping[str, Mapping[str, str]]
     """Role → what lets a job in where the role may go."""
+    queued: int
+    """Seconds a task may wait for a worker of its queue, twice, before it fails and says so."""
     _since: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def start(self) -> None:
@@ -102,7 +102,7 @@ class ClusterAirflow(Server):
             "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{self.database}",
             # A task that was handed over while Redis was away, or whose worker is gone, comes back.
             "AIRFLOW__CELERY_BROKER_TRANSPORT_OPTIONS__VISIBILITY_TIMEOUT": "86400",
-            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(QUEUED),
+            "AIRFLOW__SCHEDULER__TASK_QUEUED_TIMEOUT": str(self.queued),
             "AIRFLOW__SCHEDULER__NUM_STUCK_IN_QUEUED_RETRIES": "1",
             "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "90",
         }

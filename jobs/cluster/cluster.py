@@ -38,6 +38,8 @@ class Cluster:
     home: Home
     lasting: bool = False
     """Whether they outlive this process."""
+    queued: int = 120
+    """Seconds a training may wait for a worker, twice, before it fails and says so."""
     logins: dict[str, Login] = field(default_factory=dict)
     """Everybody's, by the name of server and user."""
 
@@ -113,6 +115,7 @@ class Cluster:
             "AUTOIFS_WORK": f"s3://{BUCKET}/work",
             "AUTOIFS_LOCKS": f"s3://{BUCKET}/locks",
             "AUTOIFS_SPARK_MASTER": self.spark.url,
+            "SPARK_CONF_DIR": str(self.spark.settings),
             "MLFLOW_TRACKING_URI": self.mlflow.url,
         }
 
@@ -179,6 +182,7 @@ class Cluster:
             broker=self.redis.url,
             jobs=self.job_environment(),
             rights={role: self.rights(role) for role in ROLES},
+            queued=self.queued,
         )
         self.airflow.start()
         self._write_state()

@@ -1,9 +1,11 @@
 """What all servers have in common: they listen on 127.0.0.1, are waited for, and are ended."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from features.errors import ServiceError
 from jobs.process import Part, free_port, start, stop
@@ -59,6 +61,16 @@ class Server:
                     f"{names} did not answer within {patience:.0f} s; see {self.folder}"
                 )
             time.sleep(0.1)
+
+    @contextmanager
+    def serving(self) -> Iterator[Self]:
+        """Serve during the block."""
+        try:
+            self.start()
+            self.wait()
+            yield self
+        finally:
+            self.stop()
 
     def stop(self) -> None:
         """End its processes."""

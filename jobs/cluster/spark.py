@@ -9,6 +9,8 @@ import httpx
 from jobs.cluster.server import HOST, Server
 from jobs.process import Part, free_port, start
 
+SETTINGS = Path(__file__).resolve().parents[2] / "infra" / "spark" / "spark-defaults.conf"
+
 
 @dataclass(kw_only=True)
 class Spark(Server):
@@ -27,8 +29,14 @@ class Spark(Server):
         """What ``AUTOIFS_SPARK_MASTER`` is."""
         return f"spark://{HOST}:{self.port}"
 
+    @property
+    def settings(self) -> Path:
+        """What ``SPARK_CONF_DIR`` is: the shipped settings, and a log of each application."""
+        return self.folder / "conf"
+
     def start(self) -> None:
         """Start the master and all workers."""
+        self._write_settings()
         self.start_master()
         for number in range(self.workers):
             self.start_worker(number)
@@ -53,6 +61,16 @@ class Spark(Server):
             return False
         alive = [worker for worker in said["workers"] if worker["state"] == "ALIVE"]
         return said["status"] == "ALIVE" and len(alive) >= self.workers
+
+    def _write_settings(self) -> None:
+        events = self.folder / "events"
+        for folder in (events, self.settings):
+            folder.mkdir(parents=True, exist_ok=True)
+        chosen = {"enabled": "true", "dir": events.as_uri(), "compress": "false"}
+        ours = [f"spark.eventLog.{name} {value}\n" for name, value in chosen.items()]
+        shipped = SETTINGS.read_text(encoding="utf-8")
+        text = "".join([shipped, "\n", *ours])
+        (self.settings / SETTINGS.name).write_text(text, encoding="utf-8")
 
     def _daemon(self, kind: str, name: str, words: list[str]) -> Part:
         import pyspark

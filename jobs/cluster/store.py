@@ -84,6 +84,11 @@ class Store(Server):
         made = iam.create_access_key(UserName=name)["AccessKey"]
         return Login(made["AccessKeyId"], made["SecretAccessKey"])
 
+    def remove_key(self, name: str, key: Login) -> None:
+        """Take a user's access key away."""
+        iam = self._client("iam", f"http://{HOST}:{self.iam_port}", self.login)
+        iam.delete_access_key(UserName=name, AccessKeyId=key.user)
+
     def _client(self, service: str, url: str, login: Login) -> Any:
         import boto3
 

@@ -58,6 +58,24 @@ def bench_eval(
     perform("bench eval", debug, work)
 
 
+@app.command("cluster")
+def bench_cluster(
+    rows: Annotated[int, typer.Option(help="Impressions of each simulated day.")] = 500_000,
+    repeats: Annotated[int, typer.Option(min=1, help="How often a day is built.")] = 2,
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Time a build on 1 and 2 executor cores, a training in 1 and 2 ranks; count requests."""
+
+    def work() -> Result:
+        from jobs.bench.cluster import bench
+        from jobs.home import open_home
+
+        return bench(home=open_home(home), rows=rows, repeats=repeats)
+
+    perform("bench cluster", debug, work)
+
+
 def _numbers(text: str) -> list[int]:
     """Return the numbers of a list such as ``1000,100_000``.
 

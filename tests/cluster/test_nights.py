@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import DAYS, Market, listening_elsewhere
+from tests.cluster.conftest import HISTORY, NIGHTS, Market, listening_elsewhere
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 
@@ -12,8 +12,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1500)]
 @pytest.fixture(scope="module")
 def nights(market: Market) -> list[dict[str, Any]]:
     """Three days of history and two nights: what the command said of each."""
-    market.run("backfill", "--from", DAYS[0], "--to", DAYS[2])
-    return [market.run("nightly", "--ds", day) for day in DAYS[3:]]
+    market.run("backfill", "--from", HISTORY[0], "--to", HISTORY[-1])
+    return [market.run("nightly", "--ds", day) for day in NIGHTS]
 
 
 def test_every_task_of_both_nights_succeeded(nights: list[dict[str, Any]]) -> None:
@@ -53,11 +53,11 @@ def test_tables_and_models_lie_on_the_object_store_and_nowhere_else(
 def test_the_same_days_alone_on_this_machine_have_the_same_content(
     market: Market, nights: list[dict[str, Any]]
 ) -> None:
-    market.run_alone("samples", "run", "--from", DAYS[0], "--to", DAYS[2])
-    for day in DAYS[3:]:
+    market.run_alone("samples", "run", "--from", HISTORY[0], "--to", HISTORY[-1])
+    for day in NIGHTS:
         market.run_alone("samples", "night", "--ds", day)
     hashes = ("rows", "content_hash", "encoded_hash")
-    for day in DAYS:
+    for day in (*HISTORY, *NIGHTS):
         here = market.run_alone("samples", "show", "--ds", day)
         there = market.run("samples", "show", "--ds", day)
         assert {name: here[name] for name in hashes} == {name: there[name] for name in hashes}

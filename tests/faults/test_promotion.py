@@ -3,10 +3,12 @@ and without one."""
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from features.errors import MlflowError
-from jobs.cluster.postgres import Postgres
+from jobs.cluster.postgres import USER, Postgres
 from jobs.cluster.server import HOST, Server, tried
 from jobs.cluster.store import Store
 from training import locks
@@ -304,6 +306,49 @@ def test_a_postgresql_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
     postgres.wait()
     assert registry.held().champion == "1"
     assert registry.promote("2", "1", who="bob") is not None
+
+
+@pytest.fixture
+def small_disk(postgres: Postgres, tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MB with a tablespace ``small``, which may hold the database ``full``."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a small disk on this machine")
+    tables = folder / "tables"
+    tables.mkdir()
+    shutil.chown(tables, USER, USER)
+    postgres.ask(f"CREATE TABLESPACE small LOCATION '{tables}'")
+    yield folder
+    postgres.ask('DROP DATABASE IF EXISTS "full" WITH (FORCE)')
+    postgres.ask("DROP TABLESPACE small")
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_database_whose_disk_is_full_registers_nothing_and_goes_on_once_there_is_space(
+    servers: Any, postgres: Postgres, small_disk: Path, tmp_path: Path
+) -> None:
+    servers("postgresql").stop()  # a database is copied while nobody is in it
+    postgres.ask('CREATE DATABASE "full" TEMPLATE promotions TABLESPACE small')
+    servers("postgresql").start()
+    registry = Registry(postgres.url("full"), "shop", tmp_path / "artifacts")
+    registry.register(parts={}, params={}, metrics=[], tags={"ds": "2026-03-08"})
+    filler = small_disk / "filler"
+    with pytest.raises(OSError, match="No space left"), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+    # What fits into no page that is there already.
+    large = {f"p{number}": os.urandom(3000).hex() for number in range(50)}
+    night = {"parts": {}, "params": large, "metrics": [], "tags": {"ds": "2026-03-09"}}
+    with pytest.raises(MlflowError, match="No space left on device") as told:
+        registry.register(**night)
+    assert "\n" not in str(told.value) and postgres.login.secret not in str(told.value)
+    assert told.value.exit_code == 75, "it is tried again"
+    assert [one.version for one in registry.list()] == ["1"]
+    filler.unlink()
+    registry.register(**night)
+    assert [one.version for one in registry.list()] == ["2", "1"]
 
 
 def _wait_for(ready: Any) -> None:

@@ -2,7 +2,10 @@
 
 import multiprocessing
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from datetime import date
 from pathlib import Path
@@ -131,3 +134,47 @@ def test_a_store_that_is_away_is_not_taken_for_an_empty_one(tmp_path, monkeypatc
         store.start()
         store.wait()
         assert lake.days("runs") == ["2026-01-01"]
+
+
+READ = """
+import sys
+from features.lake import Lake
+print(Lake(sys.argv[1], "shop").days("runs"))
+"""
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+def test_a_machine_whose_clock_is_wrong_is_told_to_set_it(bucket):
+    faketime = shutil.which("faketime")
+    if faketime is None:
+        pytest.skip("no faketime on this machine")
+    Lake(bucket, "shop").replace("runs", {"ds": "2026-01-01"}, rows("2026-01-01", "first"))
+    words = [sys.executable, "-c", READ, bucket]
+    tries = {}
+    for shift in ("+1m", "+2h"):
+        env = {**os.environ, "PYTHONPATH": str(CHECKOUT), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        tries[shift] = subprocess.run(
+            [faketime, "-f", shift, *words], env=env, capture_output=True, text=True, timeout=300
+        )
+    assert tries["+1m"].stdout.strip() == "['2026-01-01']", tries["+1m"].stderr
+    assert tries["+2h"].returncode == 1
+    last = tries["+2h"].stderr.strip().splitlines()[-1]
+    assert last.startswith("features.errors.StoreError"), last
+    assert "this machine's clock is wrong; set it and run again" in last
+
+
+def test_a_key_that_was_taken_away_in_the_middle_of_a_night_is_told_and_nothing_is_written(
+    bucket, store, monkeypatch
+):
+    lake = Lake(bucket, "shop")
+    everything = policy("s3:GetObject", "s3:PutObject", "s3:ListBucket", "s3:DeleteObject")
+    key = store.add_user(f"leaver-{bucket[-8:]}", everything)
+    for name, value in store.environment(key).items():
+        monkeypatch.setenv(name, value)
+    lake.replace("runs", {"ds": "2026-01-01"}, rows("2026-01-01", "first"))
+    store.remove_key(f"leaver-{bucket[-8:]}", key)
+    with pytest.raises(StoreError, match="does not know the access key; correct AWS_ACCESS_KEY_ID"):
+        lake.replace("runs", {"ds": "2026-01-02"}, rows("2026-01-02", "late"))
+    for name, value in store.environment().items():
+        monkeypatch.setenv(name, value)
+    assert lake.days("runs") == ["2026-01-01"]
