@@ -46,14 +46,17 @@ def bench_eval(
         1_000_000
     ),
     repeats: Annotated[int, typer.Option(min=1, help="How often to do what is timed.")] = 3,
+    draws: Annotated[
+        int, typer.Option(min=1, help="Draws that count how often intervals hold the truth.")
+    ] = 600,
     debug: Debug = False,
 ) -> None:
-    """Time all measures of a model, with intervals, against scikit-learn's AUC of each cell."""
+    """Time all measures of a model against scikit-learn's AUC, and try its intervals."""
 
     def work() -> Result:
         from jobs.bench.evaluation import bench
 
-        return bench(rows=rows, repeats=repeats)
+        return bench(rows=rows, repeats=repeats, draws=draws)
 
     perform("bench eval", debug, work)
 

@@ -1,12 +1,20 @@
 """Intervals and tests, against brute force and against how often they hold the truth."""
 
-from functools import cache
 from itertools import product
 
 import numpy as np
 import pytest
 
-from features.spec import Layout
+from jobs.bench.coverage import (
+    GOAL,
+    MEASURES,
+    ONE,
+    coverage,
+    lone_samples,
+    loyal_users,
+    measured,
+    true_values,
+)
 from validation.comparison import compare
 from validation.intervals import (
     bootstrap_sums,
@@ -16,8 +24,6 @@ from validation.intervals import (
 )
 from validation.metrics import by_cell
 from validation.ranking import auc_influence
-
-ONE = Layout(scenarios=("all",), tasks=("click",), columns=())
 
 
 def wins(scores, labels):
@@ -81,61 +87,10 @@ def test_the_log_loss_interval_is_that_of_the_users_own_sums():
     assert (found.logloss.high - found.logloss.low) / 2 == pytest.approx(1.96 * error, rel=0.08)
 
 
-MEASURES = ("auc", "gauc", "logloss", "ne", "pcoc", "ece")
-"""All that have intervals."""
-
-
-def lone_samples(rng, n=1000):
-    """Samples of a user each; predictions are too high for the rare ones."""
-    chances = rng.beta(2, 5, n)
-    return chances**0.7, (rng.random(n) < chances).astype(float), np.arange(n)
-
-
-def loyal_users(rng, users=150, each=6):
-    """Users whose samples share most of what decides them: the score, and a habit it can't see."""
-    habit = np.repeat(rng.normal(size=users), each)
-    seen = np.repeat(rng.normal(size=users), each) + 0.3 * rng.normal(size=users * each)
-    labels = rng.random(users * each) < 1 / (1 + np.exp(-(seen + habit)))
-    return 1 / (1 + np.exp(-2 * seen)), labels.astype(float), np.repeat(np.arange(users), each)
-
-
-def nobodies(rng):
+def nobodies(random):
     """Return the loyal users' samples, each as if it were someone else's."""
-    chances, labels, _ = loyal_users(rng)
+    chances, labels, _ = loyal_users(random)
     return chances, labels, np.arange(len(labels))
-
-
-def measured(draw, rng, **options):
-    chances, labels, users = draw(rng)
-    place = np.zeros(len(labels), int)
-    return by_cell(chances[:, None], labels[:, None], place, users, ONE, **options)[0]
-
-
-@cache
-def true_values(draw):
-    """Return what the measures of ever more samples come to."""
-    drawn = [draw(np.random.default_rng([1, i])) for i in range(400)]
-    apart = np.cumsum([0, *(users.max() + 1 for *_, users in drawn[:-1])])
-    users = np.concatenate([one[2] + start for one, start in zip(drawn, apart, strict=True)])
-
-    def whole(_):
-        return *(np.concatenate([one[i] for one in drawn]) for i in range(2)), users
-
-    found = measured(whole, None, replicates=0)
-    return {name: getattr(found, name).value for name in MEASURES if getattr(found, name)}
-
-
-@cache
-def coverage(draw, runs=600):
-    """Return measure → how often its interval of ``runs`` fresh samples holds the truth."""
-    truth = true_values(draw)
-    held = dict.fromkeys(truth, 0)
-    for run in range(runs):
-        found = measured(draw, np.random.default_rng([9, run]), replicates=200, seed=run)
-        for name, value in truth.items():
-            estimate = getattr(found, name)
-            held[name] += estimate.low <= value <= estimate.high
-    return {name: count / runs for name, count in held.items()}
 
 
 @pytest.mark.parametrize("measure", MEASURES)
@@ -143,7 +98,7 @@ def coverage(draw, runs=600):
 def test_a_95_percent_interval_holds_the_truth_in_93_to_97_percent_of_samples(draw, measure):
     if measure == "gauc" and draw is lone_samples:
         pytest.skip("nobody there has a day with both classes")
-    assert 0.93 <= coverage(draw)[measure] <= 0.97
+    assert GOAL[0] <= coverage(draw)[measure] <= GOAL[1]
 
 
 @pytest.mark.long
@@ -158,7 +113,7 @@ def test_a_95_percent_interval_holds_the_truth_in_94_to_96_percent_of_many_sampl
 def test_intervals_that_ignore_users_would_hold_the_truth_too_rarely():
     truth, held = true_values(loyal_users)["auc"], 0
     for run in range(200):
-        found = measured(nobodies, np.random.default_rng([9, run]), replicates=2)
+        found = measured(nobodies(np.random.default_rng([9, run])), replicates=2)
         held += found.auc.low <= truth <= found.auc.high
     assert held / 200 < 0.90
 
