@@ -6,7 +6,7 @@ from typing import Any
 
 from validation.intervals import UNKNOWN, Estimate
 from validation.reliability import missed
-from validation.report import svg, words
+from validation.report import svg, views, words
 from validation.report.data import Curve, Numbers, Point, Quality, ReportData
 from validation.report.svg import Axis
 
@@ -100,12 +100,14 @@ def _trend(task: str, points: Sequence[Point], found: Quality) -> View:
     }
 
 
-def slices(data: ReportData) -> list[View]:
-    """Return a row for each slice and task that the spec declares."""
+def slices(data: ReportData) -> View | None:
+    """Return a row for each slice and task that the spec declares, and their scale."""
     found = data.quality
     if found is None:
-        return []
+        return None
     rows = [one for one in found.numbers if one.slice and one.task]
+    if not rows:
+        return None
     reaches = [
         max(abs(change.low), abs(change.high))
         for one in rows
@@ -115,7 +117,10 @@ def slices(data: ReportData) -> list[View]:
     reach = 1.08 * max([*reaches, 1.6 * found.tolerance, 1e-4])
     axis = Axis(low=-reach, high=reach)
     digits = words.difference_digits(found.tolerance)
-    return [_slice(one, found, axis, digits) for one in rows]
+    return {
+        "scale": views.scale_of_differences(axis, found),
+        "rows": [_slice(one, found, axis, digits) for one in rows],
+    }
 
 
 def _slice(one: Numbers, found: Quality, axis: Axis, digits: int) -> View:
@@ -163,8 +168,8 @@ def numbers(data: ReportData) -> list[View]:
     return [
         {
             "place": words.group(one),
-            "n": one.n,
-            "positives": one.positives,
+            "n": one.n if one.task else None,
+            "positives": one.positives if one.task else None,
             "note": one.note,
             "measures": [_measure(one, name) for name in MEASURES],
         }

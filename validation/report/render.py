@@ -156,5 +156,4 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals["words"] = words
-    environment.globals["views"] = views
     return environment

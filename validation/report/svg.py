@@ -18,6 +18,8 @@ from validation.report.data import CellMask, CellVerdict, Flow, Point, Use
 
 TILE = 21.0
 """Side of one flow's tile in a mask picture, in view-box units."""
+_EDGE = 3.0
+"""Percent of a trend's width beside its first and last night."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,8 +191,8 @@ def trend(axis: Axis, points: Sequence[Point], label: str) -> Markup:
     ``axis`` is the vertical scale; hollow points are provisional. Drawn in a box that is stretched,
     with strokes that are not: a point is a line of no length with round ends.
     """
-    step = 100 / max(1, len(points))
-    places = [(round((place + 0.5) * step, 1), point) for place, point in enumerate(points)]
+    step = (100 - 2 * _EDGE) / max(1, len(points) - 1)
+    places = [(round(_EDGE + place * step, 1), point) for place, point in enumerate(points)]
     known = [
         (x, 100 - axis.at(point.value.value), point)
         for x, point in places

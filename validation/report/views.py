@@ -8,7 +8,6 @@ from typing import Any
 
 from markupsafe import Markup
 
-from validation.intervals import Estimate
 from validation.report import svg, words
 from validation.report.data import (
     Cell,
@@ -94,7 +93,7 @@ def quality(data: ReportData) -> View | None:
         "tolerance": words.number(found.tolerance, _decimals(found.tolerance)),
         "confidence": f"{100 * found.confidence:g}%",
         "digits": digits,
-        "scale": _scale(axis, found, compared),
+        "scale": scale_of_differences(axis, found) if compared else _scale_of_areas(axis),
         "settled": bool(found.settled),
         "baseline": any(cell.baseline.auc.value is not None for cell in found.cells),
         "groups": [_group(data, found, task, axis, compared, digits) for task in data.tasks],
@@ -185,10 +184,13 @@ def auc_axis(found: Quality) -> Axis:
     return Axis(low=low, high=high, reference=0.5)
 
 
-def _scale(axis: Axis, found: Quality, compared: bool) -> Markup:
-    if not compared:
-        values = [axis.low, (axis.low + axis.high) / 2, axis.high]
-        return svg.scale(axis, [(v, words.number(v, 2)) for v in values], ("chance", "better →"))
+def _scale_of_areas(axis: Axis) -> Markup:
+    values = [axis.low, (axis.low + axis.high) / 2, axis.high]
+    return svg.scale(axis, [(v, words.number(v, 2)) for v in values], ("chance", "better →"))
+
+
+def scale_of_differences(axis: Axis, found: Quality) -> Markup:
+    """Return the numbers of a scale of differences in the gate's measure, and its better side."""
     tick = svg.nice(0.85 * axis.high)
     digits = _decimals(tick)
     ticks = [(v, words.number(v, digits, sign=True)) for v in (-tick, 0.0, tick)]
@@ -370,9 +372,3 @@ def cost(steps: Sequence[Step]) -> View | None:
         for start, step in zip(starts, steps, strict=True)
     ]
     return {"rows": rows, "together": together, "length": length, "work": work}
-
-
-def best(estimate: Estimate, digits: int) -> str:
-    """Return an estimate as text: value and interval."""
-    ends = words.interval(estimate, digits)
-    return words.number(estimate.value, digits) + (f" ({ends})" if ends else "")

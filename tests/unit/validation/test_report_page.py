@@ -209,6 +209,21 @@ def test_agreement_within_what_chance_gives_is_no_agreement() -> None:
     assert "They agree on 60.0%, no more than unrelated masks of their size" in page
 
 
+def test_the_mean_over_tasks_names_no_samples_for_each_is_counted_once_a_task() -> None:
+    night = example()
+    assert night.quality is not None
+    whole = next(cell for cell in night.quality.cells if not cell.scenario and not cell.task)
+    assert whole.n is not None
+    assert f">{whole.n:,}<" not in render(night)
+
+
+def test_slices_are_drawn_on_a_scale_with_numbers() -> None:
+    page = render(example())
+    head = page.partition('<table class="plain slices"')[2].partition("</thead>")[0]
+    assert 'aria-label="scale from ' in head
+    assert "<h3>Slices</h3>" not in render(first_night())
+
+
 def test_the_index_draws_the_trends_and_says_which_nights_are_provisional() -> None:
     nights = [
         Night(ds="2026-01-13", file="a.html", outcome="promoted", moved=0, settled=True),

@@ -7,7 +7,7 @@ import pytest
 
 from validation.intervals import Estimate
 from validation.report import svg, views
-from validation.report.data import Cell, CellMask, Flow, Quality, Step
+from validation.report.data import Cell, CellMask, Flow, Point, Quality, Step
 from validation.report.example import example
 from validation.report.svg import Axis
 
@@ -79,6 +79,17 @@ def test_a_line_breaks_where_a_day_has_no_value() -> None:
 def test_nothing_known_draws_nothing() -> None:
     assert svg.line([None, None], "rate").count("<circle") == 0
     assert svg.bars([], "samples").count("<rect") == 0
+
+
+def test_the_first_and_the_last_night_of_a_trend_stand_above_their_dates() -> None:
+    points = [
+        Point(ds=f"2026-01-{day}", value=Estimate(value=0.5), final=day != 14, crowned=day == 12)
+        for day in (12, 13, 14)
+    ]
+    drawn = svg.trend(Axis(low=0.0, high=1.0), points, "log loss")
+    assert 'd="M3 50h0M50 50h0M97 50h0" class="night"' in drawn
+    assert 'd="M97 50h0" class="hollow"' in drawn
+    assert 'd="M3 100h0" class="crowned"' in drawn
 
 
 def _flow(name: str, keep: float, before: float | None = None, flip: bool = False) -> Flow:
