@@ -10,6 +10,7 @@ from features.spec import spec_names
 from jobs.airflow.server import Airflow
 from jobs.airflow.settings import HOST, USER, passwords_file
 from jobs.chain import Chain
+from jobs.cluster.mlflow import SETTINGS
 from jobs.home import Home
 from jobs.process import Part, check_port, start, stop, stopped_by_sigterm
 
@@ -66,7 +67,7 @@ def _mlflow(home: Home, port: int) -> Part:
     words += ["--allowed-hosts", f"{HOST}:{port},localhost:{port}"]
     words += ["--backend-store-uri", home.mlflow_uri, "--no-serve-artifacts"]
     words += ["--default-artifact-root", home.mlflow_artifacts.as_uri()]
-    env = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    env = {**os.environ, **SETTINGS}
     return start("mlflow", words, env, home.root / "logs" / "mlflow.log")
 
 
