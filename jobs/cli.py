@@ -14,6 +14,7 @@ import typer
 from jobs.commands import (
     bench,
     benchmark,
+    capacity,
     chain,
     cluster,
     lake,
@@ -28,6 +29,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 for _group in (chain, samples, night, lake, spec, benchmark):
     app.add_typer(_group.app)
 app.add_typer(bench.app, name="bench")
+app.add_typer(capacity.app, name="capacity")
 app.add_typer(cluster.app, name="cluster")
 app.add_typer(samples.samples_app, name="samples")
 app.add_typer(quarantine.quarantine_app, name="quarantine")

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -11,8 +12,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
+from rich.table import Table
 
 STDERR = Console(stderr=True, highlight=False)
+
+Rows = Sequence[Sequence[str]]
+Tables = list[tuple[str, Sequence[str], Rows]]
+"""A title, a head and rows, of each."""
 
 
 def set_up_logging(debug: bool) -> None:
@@ -61,3 +67,21 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):  # numpy's scalars
         return value.item()
     raise TypeError(f"a result holds {type(value).__name__}, which JSON can't")
+
+
+def show_tables(tables: Tables) -> None:
+    """Print tables on stderr."""
+    for title, head, rows in tables:
+        table = Table(*head, title=title)
+        for row in rows:
+            table.add_row(*row)
+        STDERR.print(table)
+
+
+def tables_in_markdown(tables: Tables) -> str:
+    """Return tables as Markdown, without their titles."""
+    parts = []
+    for _, head, rows in tables:
+        lines = [head, ["---"] * len(head), *rows]
+        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
+    return "\n\n".join(parts)

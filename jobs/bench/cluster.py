@@ -3,6 +3,7 @@
 Tables lie on a real object store, Spark has workers of its own.
 """
 
+import json
 import logging
 import re
 import sys
@@ -16,9 +17,9 @@ from features.errors import UserError
 from jobs.bench.factory import PRODUCT
 from jobs.bench.measure import Desk
 from jobs.bench.request import Request
-from jobs.bench.table import Tables, show_tables, tables_in_markdown
 from jobs.cluster.spark import Spark
 from jobs.cluster.store import Store
+from jobs.console import Tables, show_tables, tables_in_markdown
 from jobs.home import Home
 from jobs.simulator.run import START
 
@@ -104,7 +105,9 @@ class Yard(Desk):
                 repeats=self.repeats,
             )
             said = self._run(["jobs.bench.child", request.text()], place)
-        return {"cores": cores, "seconds": min(said["seconds"]), "steps": said["steps"]}
+        builds = len(request.days) - 1 + self.repeats
+        worked = {name: total / builds for name, total in spent(spark.events).items()}
+        return {"cores": cores, "seconds": min(said["seconds"]), "steps": said["steps"], **worked}
 
     def night(self) -> list[Result]:
         """Count what the jobs of a night ask of the store, one after another."""
@@ -171,6 +174,31 @@ class Yard(Desk):
         return fresh
 
 
+def spent(events: Path) -> Result:
+    """Return what the tasks in Spark's event logs took.
+
+    Args:
+        events: the folder with the logs of applications.
+
+    Returns:
+        ``cpu_seconds`` of executors, ``shuffle_bytes`` and ``spilled_bytes`` that they wrote.
+    """
+    sums = {"cpu_seconds": 0.0, "shuffle_bytes": 0, "spilled_bytes": 0}
+    for path in events.rglob("*"):
+        if path.is_dir():
+            continue
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            for line in lines:
+                if '"SparkListenerTaskEnd"' not in line:
+                    continue
+                task = json.loads(line).get("Task Metrics") or {}
+                written = task.get("Shuffle Write Metrics", {})
+                sums["cpu_seconds"] += task.get("Executor CPU Time", 0) / 1e9
+                sums["shuffle_bytes"] += written.get("Shuffle Bytes Written", 0)
+                sums["spilled_bytes"] += task.get("Disk Bytes Spilled", 0)
+    return sums
+
+
 def counted(lines: Iterable[str]) -> Result:
     """Return how many requests a log holds, by what S3 charges for, and what they cost.
 
@@ -190,8 +218,13 @@ def _tables(found: Result) -> Tables:
     return [
         (
             f"a day of {found['rows']:,} impressions against executor cores",
-            ("executor cores", "seconds", "÷ one core"),
-            _compared(found["build"], "cores", "seconds"),
+            ("executor cores", "seconds", "÷ one core", "CPU s of executors", "shuffled, MiB"),
+            [
+                [*row, f"{one['cpu_seconds']:.0f}", f"{one['shuffle_bytes'] / 2**20:.0f}"]
+                for row, one in zip(
+                    _compared(found["build"], "cores", "seconds"), found["build"], strict=True
+                )
+            ],
         ),
         (
             f"training on {found['train'][0]['rows']:,} samples against ranks",

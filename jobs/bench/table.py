@@ -1,17 +1,12 @@
 """What was measured, as tables: on the terminal, and in Markdown for a README."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from rich.table import Table
-
 from jobs.bench.goals import GIB, best
-from jobs.console import STDERR
+from jobs.console import Rows, Tables, show_tables, tables_in_markdown
 
 Result = Mapping[str, Any]
-Rows = Sequence[Sequence[str]]
-Tables = list[tuple[str, Sequence[str], Rows]]
-"""A title, a head and rows, of each."""
 
 _BUILD = ("impressions", "engine", "seconds", "÷ DuckDB", "peak GiB", "start, s")
 _GOALS = ("what", "figure", "goal", "met")
@@ -23,27 +18,9 @@ def show(found: Result) -> None:
     show_tables(_tables(found))
 
 
-def show_tables(tables: Tables) -> None:
-    """Print tables on stderr."""
-    for title, head, rows in tables:
-        table = Table(*head, title=title)
-        for row in rows:
-            table.add_row(*row)
-        STDERR.print(table)
-
-
 def markdown(found: Result) -> str:
     """Return what was measured as Markdown tables."""
     return tables_in_markdown(_tables(found))
-
-
-def tables_in_markdown(tables: Tables) -> str:
-    """Return tables as Markdown, without their titles."""
-    parts = []
-    for _, head, rows in tables:
-        lines = [head, ["---"] * len(head), *rows]
-        parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join(parts)
 
 
 def _tables(found: Result) -> Tables:

@@ -1,10 +1,13 @@
-"""``autoifs capacity nights``: which nights of a calendar miss their deadline, and for what."""
+"""``autoifs capacity``: which nights of a calendar miss their deadline; what a night asks for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jobs.capacity.calendar import Calendar, read_calendar
 from jobs.capacity.nights import DAY, Backfill, Night, Simulation
+from jobs.capacity.size import GB, read_costs, sizes
+from jobs.console import Tables, show_tables, tables_in_markdown
 
 
 def nights(*, path: Path, slots: dict[str, int] | None = None) -> dict[str, Any]:
@@ -38,6 +41,64 @@ def nights(*, path: Path, slots: dict[str, int] | None = None) -> dict[str, Any]
         "busy": _busy(simulation),
         "backfills": [_told(one) for one in simulation.backfills],
     }
+
+
+def size(*, path: Path, impressions: Sequence[float]) -> dict[str, Any]:
+    """Say what nights of different sizes ask for, as a table too.
+
+    Args:
+        path: measured and assumed costs.
+        impressions: a day, of each size.
+
+    Returns:
+        ``sizes``, ``limits``, ``first_limit`` and the table as ``markdown``.
+
+    Raises:
+        UserError: when the file is not as it should be.
+    """
+    found = sizes(read_costs(path), impressions)
+    shown = _size_tables(found)
+    show_tables(shown)
+    first = next(iter(found["limits"]))
+    return {**found, "first_limit": first, "markdown": tables_in_markdown(shown)}
+
+
+def _size_tables(found: dict[str, Any]) -> Tables:
+    sizes = found["sizes"]
+    head = ["a night", *(_power(one["impressions"]) for one in sizes)]
+    figures = {
+        "executors": [f"{one['executors']:,}" for one in sizes],
+        "core hours": [f"{one['core_hours']:,.1f}" for one in sizes],
+        "shuffled, GB": [f"{one['shuffle_bytes'] / GB:,.1f}" for one in sizes],
+        "GPUs": [f"{one['gpus']:,}" for one in sizes],
+        "GPU hours": [f"{one['gpu_hours']:,.2f}" for one in sizes],
+        "tables, TB": [f"{sum(one['stored_bytes'].values()) / GB / 1000:,.2f}" for one in sizes],
+        "data files": [f"{sum(one['files'].values()):,}" for one in sizes],
+        "requests": [f"{sum(one['requests'].values()):,}" for one in sizes],
+        **{
+            f"{what}, $": [f"{one['dollars'][what]:,.2f}" for one in sizes]
+            for what in ("samples", "training", "storage", "requests", "night")
+        },
+    }
+    met = [[name, _power(many)] for name, many in found["limits"].items()]
+    return [
+        ("what it asks for, by impressions a day", head, _rows(figures)),
+        ("limits, the first first", ("limit", "met at impressions a day"), met),
+    ]
+
+
+def _rows(figures: dict[str, list[str]]) -> list[list[str]]:
+    return [[name, *told] for name, told in figures.items()]
+
+
+def _power(number: float) -> str:
+    """Return a number as people write large ones.
+
+    >>> _power(1e8), _power(142_857_142)
+    ('1e8', '1.4e8')
+    """
+    digits, _, power = f"{number:.1e}".partition("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def _missed(night: Night, calendar: Calendar) -> bool:

@@ -34,6 +34,11 @@ class Spark(Server):
         """What ``SPARK_CONF_DIR`` is: the shipped settings, and a log of each application."""
         return self.folder / "conf"
 
+    @property
+    def events(self) -> Path:
+        """Folder of the applications' logs, which Spark's history server shows."""
+        return self.folder / "events"
+
     def start(self) -> None:
         """Start the master and all workers."""
         self._write_settings()
@@ -63,10 +68,9 @@ class Spark(Server):
         return said["status"] == "ALIVE" and len(alive) >= self.workers
 
     def _write_settings(self) -> None:
-        events = self.folder / "events"
-        for folder in (events, self.settings):
+        for folder in (self.events, self.settings):
             folder.mkdir(parents=True, exist_ok=True)
-        chosen = {"enabled": "true", "dir": events.as_uri(), "compress": "false"}
+        chosen = {"enabled": "true", "dir": self.events.as_uri(), "compress": "false"}
         ours = [f"spark.eventLog.{name} {value}\n" for name, value in chosen.items()]
         shipped = SETTINGS.read_text(encoding="utf-8")
         text = "".join([shipped, "\n", *ours])

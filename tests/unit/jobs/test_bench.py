@@ -1,5 +1,6 @@
 """The pure parts of ``autoifs bench samples``: goals, tables, agreement, memory, refusals."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from features.errors import UserError
 from features.spec import layout_of, load_spec
 from jobs.bench import measure
 from jobs.bench.agree import require_agreement
+from jobs.bench.cluster import counted, spent
 from jobs.bench.goals import GIB, goals_of
 from jobs.bench.memory import tree_bytes
 from jobs.bench.request import Request
@@ -118,3 +120,28 @@ def test_without_the_other_engines_the_command_says_what_to_install(
     home = Home(root=tmp_path, cache=tmp_path)
     with pytest.raises(UserError, match="polars not installed; run: uv sync --group bench"):
         measure.bench(home=home, parts=["build"], sizes=[1000], cores=1, repeats=1)
+
+
+def test_requests_are_counted_by_what_a_store_charges_for() -> None:
+    said = ("GetObject", "HeadObject", "PutObject", "ListObjectsV2", "DeleteObject", "UploadPart")
+    lines = [f"root b [t] 127.0.0.1 root ID s3_{name} key /b/key 200" for name in said]
+    found = counted(["log starts today", *lines])
+    assert (found["read"], found["write"]) == (2, 3)
+    assert found["dollars"] == pytest.approx((2 * 0.0004 + 3 * 0.005) / 1000)
+
+
+def test_what_tasks_took_is_read_from_spark_s_own_logs(tmp_path: Path) -> None:
+    metrics = {
+        "Executor CPU Time": 1_500_000_000,
+        "Disk Bytes Spilled": 7,
+        "Shuffle Write Metrics": {"Shuffle Bytes Written": 100},
+    }
+    events = [
+        {"Event": "SparkListenerTaskEnd", "Task Metrics": metrics},
+        {"Event": "SparkListenerTaskEnd"},
+        {"Event": "SparkListenerJobEnd"},
+    ]
+    (tmp_path / "app").mkdir()
+    log = tmp_path / "app" / "events_1"
+    log.write_text("\n".join(json.dumps(event) for event in [*events, events[0]]))
+    assert spent(tmp_path) == {"cpu_seconds": 3.0, "shuffle_bytes": 200, "spilled_bytes": 14}
