@@ -31,6 +31,10 @@ _REFUSALS = {
     "ExpiredToken": "says that the credentials have expired; renew them and run again",
     "RequestTimeTooSkewed": "says that this machine's clock is wrong; set it and run again",
     "NoSuchBucket": "has no such bucket; create it, or correct the name in the address",
+    "CERTIFICATE_VERIFY_FAILED": (
+        "shows a certificate that nobody here vouches for; name its authority's file in "
+        "AWS_CA_BUNDLE and SSL_CERT_FILE"
+    ),
     "QuotaExceeded": "is full; free space and run again",
 }
 """What S3 answers → what to tell a person, after "the object store"."""

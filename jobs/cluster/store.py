@@ -4,6 +4,8 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -24,10 +26,13 @@ class Store(Server):
     """Who may do everything."""
     iam_port: int = field(default_factory=lambda: free_port(HOST))
 
+    certificate: tuple[Path, Path] | None = None
+    """Its certificate and the key to it; then it speaks TLS alone."""
+
     @property
     def url(self) -> str:
         """Address for S3's clients."""
-        return f"http://{HOST}:{self.port}"
+        return f"{'https' if self.certificate else 'http'}://{HOST}:{self.port}"
 
     @property
     def requests(self) -> str:
@@ -52,25 +57,34 @@ class Store(Server):
         words += ["--iam-standalone-endpoint", private, "--health", "/health", "--quiet"]
         # What is asked of it counts, not what was asked a minute ago.
         words += ["--iam-cache-disable", "--access-log", self.requests]
+        if self.certificate is not None:
+            words += ["--cert", str(self.certificate[0]), "--key", str(self.certificate[1])]
         self._run("store", [*words, "posix", str(self.folder / "objects")], env)
 
     def answers(self) -> bool:
         """Return whether both servers can be used."""
-        health = f"{self.url}/health"
-        return tried(lambda: httpx.get(health, trust_env=False), httpx.HTTPError) and tried(
-            lambda: httpx.get(f"http://{HOST}:{self.iam_port}/", trust_env=False), httpx.HTTPError
+        return self._speaks(f"{self.url}/health") and self._speaks(
+            f"http://{HOST}:{self.iam_port}/"
         )
+
+    def _speaks(self, url: str) -> bool:
+        # Whether its certificate is the right one is for its clients to check.
+        question = partial(httpx.get, url, trust_env=False, verify=False)
+        return tried(question, httpx.HTTPError)
 
     def environment(self, login: Login | None = None) -> dict[str, str]:
         """Return what the AWS clients of Spark, Delta, MLflow and boto3 read; root's by default."""
         who = login or self.login
-        return {
+        found = {
             "AWS_ACCESS_KEY_ID": who.user,
             "AWS_SECRET_ACCESS_KEY": who.secret,
             "AWS_REGION": REGION,
             "AWS_ENDPOINT_URL": self.url,
-            "AWS_ALLOW_HTTP": "true",
         }
+        if self.certificate is None:
+            return {**found, "AWS_ALLOW_HTTP": "true"}
+        trusted = str(self.certificate[0])
+        return {**found, "AWS_CA_BUNDLE": trusted, "SSL_CERT_FILE": trusted}
 
     def client(self, login: Login | None = None) -> Any:
         """Return a boto3 client, root's by default."""

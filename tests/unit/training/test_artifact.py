@@ -1,9 +1,12 @@
 import json
+import os
+import pickle
 import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from features.errors import RegistryError
 from training import artifact
@@ -202,3 +205,33 @@ def test_samples_encoded_with_a_vocabulary_built_anew_are_refused(saved, dataset
 
 def test_no_rows_give_no_predictions(saved, dataset):
     assert load(saved()).score(dataset(5).take(slice(0, 0))).shape == (0, 2)
+
+
+class Deadly:
+    """What a pickle could do."""
+
+    def __init__(self, place):
+        self.place = place
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.place),)
+
+
+@pytest.mark.parametrize("written", ["pickle", "torch"])
+def test_a_pickle_that_calls_itself_weights_and_has_a_valid_seal_is_refused_and_never_runs(
+    saved, tmp_path, written
+):
+    folder, struck = saved(), tmp_path / "struck"
+    (folder / "checksums.json").unlink()
+    weights = folder / "model.safetensors"
+    if written == "torch":
+        torch.save(Deadly(struck), weights)
+    else:
+        weights.write_bytes(pickle.dumps(Deadly(struck)))
+    seal(folder, tmp_path / "sealed")
+    checksum(tmp_path / "sealed")
+    with pytest.raises(RegistryError, match=r"model\.safetensors|weights"):
+        load(tmp_path / "sealed")
+    assert not struck.exists()
+    pickle.loads(pickle.dumps(Deadly(struck)))  # noqa: S301
+    assert struck.exists(), "it would have struck"
