@@ -134,6 +134,7 @@ def _tags(spec: Spec, result: Result, sums: dict[str, str]) -> dict[str, str]:
         "searched_on": result["searched_on"] or "",
         "search_key": result["search_key"],
         "search_reason": result["search_reason"],
+        "masks": result["challenger"]["masks"] or "",
         "flips": "" if result["flips"] is None else str(result["flips"]),
         "checksum": sums["challenger"],
         **{f"checksum_{part}": value for part, value in sums.items()},

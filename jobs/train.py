@@ -13,6 +13,7 @@ from features.spec import Spec
 from jobs.console import STDERR
 from jobs.handover import hand_over, take_over
 from jobs.home import Home
+from jobs.runs import results
 from jobs.timing import Stopwatch
 from training.artifact_files import checksum, read_json, write_json
 from training.registry import Registry
@@ -101,7 +102,11 @@ def _decide(
     with watch.step("registry"):
         versions = registry.list()
     decision = schedule.decide(
-        spec, pinned.layout, day, [(one.version, one.tags) for one in versions]
+        spec,
+        pinned.layout,
+        day,
+        [(one.version, one.tags) for one in versions],
+        lambda night: results(lake, night).get("evaluate", {}),
     )
     fingerprint = night.fingerprint(spec, pinned, decision)
     order: dict[str, Any] = {"night": _describe(spec, pinned, decision, day, fingerprint)}
@@ -188,7 +193,7 @@ def _fit_both(
 ) -> dict[str, Any]:
     from training import night
     from training.checkpoint import Checkpoints, stopping
-    from training.search import Masks, flips
+    from training.masks import Masks, flips
 
     said = order["night"]
     with watch.step("read"):
@@ -255,6 +260,7 @@ def _model(fitted: "rooms.Fitted") -> dict[str, Any]:
         "parameters": fitted.parameters,
         "shrink": fitted.shrink,
         "flows": None if fitted.strength is None else _kept(fitted.strength),
+        "masks": fitted.masks,
         "looks": [
             {key: look[key] for key in ("stage", "step", "train_loss", "validation", "seconds")}
             for look in fitted.looks

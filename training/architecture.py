@@ -80,6 +80,8 @@ class Architecture:
         """Return the architecture that :meth:`to_json` wrote."""
         lists = {key: tuple(value) for key, value in said.items() if isinstance(value, list)}
         cells = tuple(tuple(row) for row in said["cells"])
+        if isinstance(said["rank"], int):  # a release before layers had ranks of their own
+            lists["rank"] = (said["rank"],) * len(said["scenario"])
         return cls(**{**said, **lists, "cells": cells})
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from training.artifact_files import checksum, read_json
 from training.autoifs import AutoIFS
 from training.calibration import Calibration
 from training.checkpoint import Checkpoints
+from training.collapse import collapse
 from training.data import (
     Dataset,
     Vocabulary,
@@ -36,6 +37,7 @@ from training.data import (
 )
 from training.history import Checked, Progress
 from training.lightgbm import LightGBM, grow
+from training.masks import Masks, mean_keep
 from training.model import Model
 from training.prepare import NumberStats, inputs_of, measure_numbers
 from training.ranks import ALONE, Ranks
@@ -43,10 +45,8 @@ from training.rows import Examples
 from training.schedule import Decision
 from training.scores import predict
 from training.search import (
-    Masks,
     Record,
     freeze_and_retrain,
-    mean_keep,
     search_and_retrain,
     train_without_flows,
 )
@@ -115,6 +115,8 @@ class Fitted:
     parameters: int
     shrink: float | None
     strength: list[list[list[float] | None]] | None
+    masks: Literal["cells", "rows"] | None
+    """Whether a table holds the masks, or a net decides row by row; None for other models."""
     looks: list[dict[str, Any]]
 
 
@@ -240,7 +242,7 @@ def fit(
         Diverged: the loss became NaN; the last good weights lie beside ``folder``.
         Stopped: the process was told to end; the same call goes on from a checkpoint.
     """
-    card = _card(material, kind)
+    card = _card(material, kind, frozen)
     model = build(card.architecture, spec.training.seed)
     if isinstance(model, LightGBM):
         learned = _grow(spec, material, model, report)
@@ -256,6 +258,8 @@ def fit(
         )
         learned = _learn(spec, material, trainer, card, folder, frozen)
     looks = [look.to_json() for look in learned.looks]
+    model = learned.model
+    card = replace(card, architecture=model.architecture)
     if ranks.first:
         artifact.save(
             folder,
@@ -276,6 +280,7 @@ def fit(
         parameters=model.size(),
         shrink=learned.shrink,
         strength=strength,
+        masks=_masks(model),
         looks=looks,
     )
 
@@ -292,8 +297,9 @@ def masks_in(folder: Path) -> Masks:
 
 @dataclass(frozen=True, kw_only=True)
 class _Learned:
-    """What a training leaves beside the model."""
+    """What a training leaves."""
 
+    model: Model
     best: Checked
     epochs: float | None = None
     looks: Sequence[Checked]
@@ -323,6 +329,7 @@ def _learn(
         kept = _keep_last_good(folder, model, card, material.probe)
         raise Diverged(f"{error} (kept in {kept})") from None
     return _Learned(
+        model=trainer.model,
         best=best,
         epochs=round(best.step / trainer.epoch, 2),
         looks=trainer.history,
@@ -353,7 +360,9 @@ def _grow(
         seed=training.seed,
         report=report,
     )
-    return _Learned(best=looks[-1], looks=looks, settings=training.trees.model_dump(mode="json"))
+    return _Learned(
+        model=model, best=looks[-1], looks=looks, settings=training.trees.model_dump(mode="json")
+    )
 
 
 def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -> Checked:
@@ -362,7 +371,10 @@ def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -
         return train_without_flows(trainer, search, epochs, record)
     if frozen is not None:
         return freeze_and_retrain(trainer, search, frozen, epochs, record)
-    return search_and_retrain(trainer, search, epochs, record)
+    best = search_and_retrain(trainer, search, epochs, record)
+    if search.collapse is not None and trainer.model.table() is None:
+        return collapse(trainer, search.collapse, best, record)
+    return best
 
 
 def _calibrated(spec: Spec, model: Model, material: Material) -> Calibration | None:
@@ -380,8 +392,16 @@ def _calibrated(spec: Spec, model: Model, material: Material) -> Calibration | N
     )
 
 
-def _card(material: Material, kind: Kind) -> Card:
+def _masks(model: Model) -> Literal["cells", "rows"] | None:
+    if not isinstance(model, AutoIFS):
+        return None
+    return "rows" if model.table() is None else "cells"
+
+
+def _card(material: Material, kind: Kind, frozen: Masks | None) -> Card:
     architecture: Architecture = replace(material.card.architecture, kind=kind)
+    if frozen is not None:  # whatever gates found them
+        architecture = replace(architecture, gates="strength", context=())
     stats = NumberStats.untouched() if kind == "lightgbm" else material.card.stats
     return replace(material.card, architecture=architecture, stats=stats)
 

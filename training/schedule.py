@@ -2,16 +2,25 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 from features.spec.layout import Layout
 from features.spec.model import Spec
 
 SEARCHED_ON = "searched_on"
+MASKS = "masks"
+"""Tag with ``rows`` when gates of a net decide row by row, ``cells`` when a table does."""
 SEARCH_KEY = "search_key"
 """Tag with the hash of everything that masks depend on besides data: other settings, new search."""
+
+TELLING = ("label-rate", "prediction-mean", "prediction-psi")
+"""What moves when labels follow their features differently; an input alone may move without it."""
+
+Evaluated = Mapping[str, Any]
+"""What ``evaluate`` recorded of a night."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +47,11 @@ def search_key(spec: Spec, layout: Layout) -> str:
 
 
 def decide(
-    spec: Spec, layout: Layout, night: date, versions: Iterable[tuple[str, Mapping[str, str]]]
+    spec: Spec,
+    layout: Layout,
+    night: date,
+    versions: Iterable[tuple[str, Mapping[str, str]]],
+    evaluated: Callable[[date], Evaluated] = lambda _: {},
 ) -> Decision:
     """Decide whether ``night`` searches.
 
@@ -48,6 +61,7 @@ def decide(
         night: the day trained for.
         versions: registered versions with their tags, in any order; nights from ``night`` on do not
             count, so that training a past day again decides what it did then.
+        evaluated: what was recorded when the version of a night was judged.
     """
     if spec.training.model != "autoifs":
         return Decision(search=False, searched_on=None, previous=None, reason="model has no flows")
@@ -55,20 +69,39 @@ def decide(
     if not earlier:
         return _search(night, None, "first night")
     version, tags = max(earlier, key=lambda one: (one[1]["ds"], int(one[0])))
-    if spec.training.search.gates != "table":
-        return _search(night, version, "nets of gates can't be frozen without their embeddings")
     if tags.get(SEARCH_KEY) != search_key(spec, layout):
         return _search(night, version, "scenarios, tasks, network or search settings changed")
+    if tags.get(MASKS) == "rows":
+        return _search(night, version, "masks that a net decides row by row can't be frozen")
     last = tags.get(SEARCHED_ON)
     age = (night - date.fromisoformat(last)).days if last else spec.training.search.every
     if last is None or age >= spec.training.search.every:
         return _search(night, version, f"last search was {age} nights ago")
+    if spec.training.search.on_drift:
+        alarm = alarm_in(evaluated(date.fromisoformat(tags["ds"])))
+        if alarm is not None:
+            return _search(night, version, f"night of {tags['ds']}: {alarm}")
     return Decision(
         search=False,
         searched_on=date.fromisoformat(last),
         previous=version,
         reason=f"flows of version {version}, searched {age} nights ago",
     )
+
+
+def alarm_in(evaluated: Evaluated) -> str | None:
+    """Return what a night recorded that makes its flows doubtful: drift, or a model got worse.
+
+    Flows frozen for too long show in what they are worth, not in the masks, which stand still.
+    """
+    for finding in (evaluated.get("drift") or {}).get("findings", ()):
+        if finding["severity"] == "stop" or finding["measure"] in TELLING:
+            return str(finding["text"])
+    for one in evaluated.get("comparisons", ()):
+        if one["verdict"] == "worse":
+            cell = " × ".join(name for name in (one["scenario"], one["task"]) if name)
+            return f"worse than the champion in {cell or 'all cells together'}"
+    return None
 
 
 def _search(night: date, previous: str | None, reason: str) -> Decision:

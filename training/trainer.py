@@ -135,6 +135,12 @@ class Trainer:
         """Return a copy of every weight."""
         return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
+    def hold(self, model: Model) -> None:
+        """Go on with another model, on the same rows."""
+        self.model = self.objective.model = model.to(self.settings.device)
+        if self.settings.compile:
+            model.compile()
+
     def restore(self, state: State) -> None:
         """Put weights back that :meth:`state` copied."""
         self.model.load_state_dict(state)

@@ -25,8 +25,14 @@ class Search(Section):
     recipe: Recipe = "boxed"
     """``boxed``: strengths in [0, 1] under a price, kept as they are; ``masks``: the same, rounded
     to 0 or 1; ``official``: sigmoid gates whose temperature rises, the only one for nets."""
+    collapse: Annotated[float, Field(ge=0)] | None = None
+    """Validation log loss that may be lost when a net's masks become one mask a cell, which can be
+    frozen and answers as quickly as a plain network; left out: they stay as they are."""
     every: int = Field(default=7, ge=1)
     """Nights between two searches; masks are frozen in between."""
+    on_drift: bool = True
+    """Whether a night searches early when the night before saw label rates or predictions move
+    beyond their limits, or got worse than the champion."""
     epochs: int = Field(default=4, ge=1)
     rewind: float = Field(default=0.25, ge=0, le=1)
     """Share of the search after which weights are kept, to retrain from."""
@@ -52,6 +58,8 @@ class Search(Section):
                 f"recipe: '{self.recipe}' prices a table of strengths and gates are "
                 f"'{self.gates}'; write 'recipe: official' or 'gates: table'"
             )
+        if self.collapse is not None and self.gates == "table":
+            raise ValueError("'collapse' is for the gates of a net; a table is a mask a cell")
         if (self.gates == "context") != bool(self.context):
             raise ValueError("'gates: context' and 'context', a list of columns, go together")
         return self

@@ -187,6 +187,25 @@ def test_the_other_ways_to_choose_flows_train_too(run, shop, home, search):
     verify(home.work("shop", NIGHT) / "train" / "challenger")
 
 
+@pytest.mark.parametrize(
+    "search",
+    [
+        {"form": "official"},
+        {"gates": "context", "context": ("item",), "collapse": 9.0},
+        {"gates": "instance"},
+    ],
+    ids=["official", "collapsed", "rows"],
+)
+def test_masks_of_any_kind_are_frozen_if_they_are_a_table(run, shop, home, search):
+    spec = changed(shop, search=Search(**search))
+    run(date(2026, 3, 5), spec=spec, then_register=True)
+    tags = registry_of(shop, home).get("1").tags
+    assert tags["masks"] == ("rows" if search.get("gates") == "instance" else "cells")
+    later = run(date(2026, 3, 6), spec=spec)
+    assert later["search"] is (tags["masks"] == "rows")
+    verify(home.work("shop", date(2026, 3, 6)) / "train" / "challenger")
+
+
 def test_a_product_can_train_lightgbm_beside_a_network_as_its_baseline(run, shop, home, shop_lake):
     result = run(spec=changed(shop, model="lightgbm", teacher=Teacher()), then_register=True)
     assert result["searched_on"] is None and result["challenger"]["flows"] is None

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from features.spec.search import Search
+from training.masks import Masks, masks_of
 from training.prepare import Inputs
 from training.rows import Examples
 from training.scores import pooled_log_loss, predict
-from training.search import Masks, Record, freeze_and_retrain, masks_of, search_and_retrain
+from training.search import Record, freeze_and_retrain, search_and_retrain
 from training.trainer import Trainer
 from training.zoo import build
 

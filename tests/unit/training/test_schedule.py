@@ -18,8 +18,8 @@ def version(spec, number, ds, searched_on, **tags):
     return str(number), {"ds": ds, "searched_on": searched_on, "search_key": key, **tags}
 
 
-def decided(spec, *versions, night=NIGHT):
-    return decide(spec, layout_of(spec), night, versions)
+def decided(spec, *versions, night=NIGHT, evaluated=lambda _: {}):
+    return decide(spec, layout_of(spec), night, versions, evaluated)
 
 
 def test_the_first_night_searches(spec):
@@ -60,12 +60,45 @@ def test_other_scenarios_or_settings_are_searched_anew(spec):
     assert decided(changed, version(spec, 4, "2026-01-19", "2026-01-19")).search
 
 
-def test_instance_gates_are_searched_every_night(spec):
-    search = spec.training.search.model_copy(update={"gates": "instance"})
-    changed = spec.model_copy(
-        update={"training": spec.training.model_copy(update={"search": search})}
+@pytest.mark.parametrize(("masks", "again"), [("rows", True), ("cells", False)])
+def test_masks_that_a_net_decides_row_by_row_are_searched_every_night(spec, masks, again):
+    held = version(spec, 4, "2026-01-19", "2026-01-19", masks=masks)
+    assert decided(spec, held).search is again
+
+
+def finding(measure, severity="warn"):
+    return {"drift": {"findings": [{"measure": measure, "severity": severity, "text": "it moved"}]}}
+
+
+def compared(verdict):
+    return {"comparisons": [{"scenario": "feed", "task": None, "verdict": verdict}]}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "reason"),
+    [
+        ({}, None),
+        (finding("psi"), None),
+        (finding("psi", "stop"), "it moved"),
+        (finding("label-rate"), "it moved"),
+        (finding("prediction-psi"), "it moved"),
+        (compared("same"), None),
+        (compared("worse"), "worse than the champion in feed"),
+    ],
+)
+def test_a_night_searches_early_when_the_last_one_recorded_drift_or_got_worse(
+    spec, recorded, reason
+):
+    nights = [version(spec, 4, "2026-01-19", "2026-01-18")]
+    found = decided(spec, *nights, evaluated=lambda night: recorded if night.day == 19 else {})
+    assert found.search is (reason is not None)
+    assert reason is None or found.reason == f"night of 2026-01-19: {reason}"
+    search = spec.training.search.model_copy(update={"on_drift": False})
+    calm = spec.model_copy(update={"training": spec.training.model_copy(update={"search": search})})
+    held = version(
+        spec, 4, "2026-01-19", "2026-01-18", search_key=search_key(calm, layout_of(calm))
     )
-    assert decided(changed, version(changed, 4, "2026-01-19", "2026-01-19")).search
+    assert not decided(calm, held, evaluated=lambda _: recorded).search
 
 
 def test_a_model_without_flows_searches_nothing(spec):

@@ -2,13 +2,10 @@ import pytest
 import torch
 
 from features.spec.search import Search
+from training.masks import Masks, flips, masks_of, prune
 from training.search import (
-    Masks,
     Record,
-    flips,
     freeze_and_retrain,
-    masks_of,
-    prune,
     search_and_retrain,
     train_without_flows,
 )
