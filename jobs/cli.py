@@ -18,6 +18,7 @@ from jobs.commands import (
     chain,
     cluster,
     lake,
+    masks,
     models,
     night,
     quarantine,
@@ -34,6 +35,7 @@ app.add_typer(cluster.app, name="cluster")
 app.add_typer(samples.samples_app, name="samples")
 app.add_typer(quarantine.quarantine_app, name="quarantine")
 app.add_typer(models.models_app, name="models")
+app.add_typer(masks.masks_app, name="masks")
 app.add_typer(spec.spec_app, name="spec")
 
 

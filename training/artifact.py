@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from features.errors import ArtifactError, RegistryError
 from features.spec.layout import FLOWS, Column, Layout
@@ -105,6 +106,11 @@ class Scorer:
         return self.card.layout
 
     @property
+    def table(self) -> Tensor | None:
+        """The strengths [K, M, 4] of masks that do not depend on the row; None for others."""
+        return self.model.table() if isinstance(self.model, AutoIFS) else None
+
+    @property
     def uncalibrated(self) -> "Scorer":
         """The same model as it was before its calibration."""
         return Scorer(self.model, self.card)
@@ -143,6 +149,23 @@ class Scorer:
         said[~np.array(self.card.architecture.cells)[inputs.scenario.numpy()]] = np.nan
         said[~known] = np.nan
         return said
+
+    @torch.inference_mode()
+    def contributions(
+        self, dataset: Dataset
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Return the logits [n, M] and what each flow adds to them [n, M, 4]; None without flows.
+
+        Rows of an unknown scenario are answered like those of the first.
+        """
+        if not isinstance(self.model, AutoIFS):
+            return None
+        inputs, _ = self._inputs(dataset)
+        logits, flows, kept = (
+            torch.cat(one)
+            for one in zip(*(self.model.parts(chunk) for chunk in inputs.chunks()), strict=True)
+        )
+        return logits.numpy(), (kept * flows).numpy()
 
     def _inputs(self, dataset: Dataset) -> tuple[Inputs, NDArray[np.bool_]]:
         """Return the model's inputs and which rows are of a scenario that it knows."""

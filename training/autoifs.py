@@ -78,16 +78,26 @@ class AutoIFS(Model):
 
     def parts(self, inputs: Inputs) -> tuple[Tensor, Tensor, Tensor]:
         """Return ``(logits [n, M], flows [n, M, 4], kept share of each flow [n, M, 4])``."""
-        x = torch.cat([self.embeddings(inputs), inputs.numbers], dim=1)
-        shared, specific = self._scenario_parts(self.trunk(x), inputs.scenario)
+        x = self.embed(inputs)
+        base, flows = self.branches(self.trunk(x), inputs.scenario)
         keep = self.gates(x, inputs.scenario)
+        return base + (keep * flows).sum(2), flows, keep
+
+    def embed(self, inputs: Inputs) -> Tensor:
+        """Return the network's input: every embedding, then every number."""
+        return torch.cat([self.embeddings(inputs), inputs.numbers], dim=1)
+
+    def branches(self, h: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what is left without any flow [n, M], and the flows [n, M, 4], of a trunk's ``h``.
+
+        A logit is the first plus the sum of the flows, each times the share of it that is kept.
+        """
+        shared, specific = self._scenario_parts(h, scenario)
         if self.architecture.form == "additive":
-            flows = self._flows(torch.relu(shared), torch.relu(specific))
-            return (keep * flows).sum(2) + self.cell_bias[inputs.scenario], flows, keep
+            return self.cell_bias[scenario], self._flows(torch.relu(shared), torch.relu(specific))
         flows = self._flows(shared, specific)
         fused = self.units.joined(torch.relu(shared + specific))
-        fused = fused + self.shared_bias + self.task_bias
-        return fused - ((1 - keep) * flows).sum(2), flows, keep
+        return fused + self.shared_bias + self.task_bias - flows.sum(2), flows
 
     def _scenario_parts(self, h: Tensor, scenario: Tensor) -> tuple[Tensor, Tensor]:
         """Return the shared and specific part of the last layer, before the activation."""
@@ -111,6 +121,10 @@ class AutoIFS(Model):
         if self.architecture.form == "additive":
             return both, own
         return both + self.shared_bias, own + self.task_bias
+
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """Return the gates' parameters, also while they are held still."""
+        return list(cast(nn.Module, self.gates).parameters())
 
     @property
     def coefficients(self) -> Coefficients | None:

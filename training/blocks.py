@@ -180,6 +180,12 @@ class TaskHeads(nn.Module):
         said = functional.linear(values, torch.cat([self.shared[None], self.specific]))
         return said[:, :1], said[:, 1:]
 
+    @torch.no_grad()
+    def scale(self, factor: Tensor) -> None:
+        """Make everything the heads say ``factor`` times as large."""
+        self.shared.mul_(factor)
+        self.specific.mul_(factor)
+
     def own(self, values: Tensor) -> Tensor:
         """Return what each task's own vector says of its own values [n, M, H], or [n, 1, H]."""
         return (values * self.specific).sum(2)

@@ -51,6 +51,10 @@ class Model(nn.Module):
         """
         return []
 
+    def gate_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters that have the gates' learning rate and no average; none here."""
+        return []
+
     def size(self) -> int:
         """Return how many trained numbers the model has."""
         return sum(parameter.numel() for parameter in self.parameters())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from training.autoifs import AutoIFS
 from training.average import State
 from training.checkpoint import below, under
 from training.embeddings import tables_of
@@ -76,7 +75,7 @@ class Trained:
     @classmethod
     def of(cls, model: Model, settings: Settings) -> "Trained":
         """Sort the parameters of ``model``; its tables get gradients of the kind they need."""
-        gates = list(model.gates.parameters()) if isinstance(model, AutoIFS) else []
+        gates = model.gate_parameters()
         apart = {id(one) for one in (*gates, *model.held_out())}
         sparse = settings.embeddings.optimiser == "adagrad"
         for table in tables_of(model):

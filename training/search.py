@@ -13,6 +13,7 @@ from torch import Tensor
 from features.spec.search import Search
 from training.autoifs import AutoIFS
 from training.average import State
+from training.crossfit import CrossFit
 from training.history import Checked
 from training.masks import Masks, kept, mean_keep, prune, strengths_of
 from training.rows import steps_per_epoch
@@ -63,6 +64,9 @@ def search_and_retrain(trainer: Trainer, search: Search, epochs: int, record: Re
     model = autoifs_of(trainer)
     record.say("initial", keep=mean_keep(model, trainer.train.inputs))
     warm = _warm_up(trainer, search, record)
+    if search.recipe == "crossfit":
+        candidates = _crossfit(trainer, search, warm, record)
+        return _retrain_best(trainer, candidates, warm, epochs, record)
     if model.coefficients is not None:
         _boxed(trainer, search, warm, record)
     else:
@@ -98,12 +102,20 @@ def train_without_flows(trainer: Trainer, search: Search, epochs: int, record: R
     return best
 
 
-def retrain(trainer: Trainer, epochs: int, record: Record) -> Checked:
-    """Train the weights with the flows held still; the best epoch by validation is kept."""
+def retrain(trainer: Trainer, epochs: int, record: Record, shrink: float | None = None) -> Checked:
+    """Train the weights with the flows held still; the best epoch by validation is kept.
+
+    Args:
+        trainer: holds the model.
+        epochs: how long.
+        record: told of it.
+        shrink: the price of the flows, when several are retrained.
+    """
     autoifs_of(trainer).harden()
-    best = trainer.run("retrain", epochs * trainer.epoch, linear_decay, seed=3)
+    stage = "retrain" if shrink is None else f"retrain {shrink:g}"
+    best = trainer.run(stage, epochs * trainer.epoch, linear_decay, seed=3)
     record.say(
-        "retrain",
+        stage,
         epochs=epochs,
         best_step=best.step,
         validation=best.validation,
@@ -134,6 +146,78 @@ def _warm_up(trainer: Trainer, search: Search, record: Record) -> State:
         looked = trainer.run("warm-up", steps, constant, seed=1, keep="last")
         record.say("warm-up", steps=steps, validation=looked.validation)
     return trainer.state()
+
+
+def _crossfit(
+    trainer: Trainer, search: Search, warm: State, record: Record
+) -> list[tuple[float, Tensor]]:
+    """Return each price with the strengths [K, M, 4] found at it; price 0 keeps every flow whole.
+
+    The strengths of all folds learn from rows that the fold's weights never saw, under a price, and
+    are brought to the scale of the largest after each step.
+    """
+    model = autoifs_of(trainer)
+    steps = sum(_steps(trainer, search))
+    found: list[tuple[float, Tensor]] = []
+    for shrink in dict.fromkeys(search.shrink):
+        trainer.restore(warm)
+        if shrink:
+            _fit_across(trainer, steps, shrink)
+            record.say(f"prune {shrink:g}", **prune(model, trainer.train.inputs, search.floor))
+        found.append((shrink, strengths_of(model).strength.detach().clone()))
+    return found
+
+
+def _fit_across(trainer: Trainer, steps: int, shrink: float) -> None:
+    """Learn the model's strengths at one price; its weights are left as those of the first fold."""
+    model = autoifs_of(trainer)
+    model.soften()
+    folds = CrossFit(model)
+
+    def after(_: int) -> None:
+        folds.strengths.shrink(shrink / steps)
+        if model.architecture.form == "additive":
+            folds.balance()
+
+    trainer.hold(folds)
+    trainer.run(
+        f"search {shrink:g}",
+        steps,
+        constant,
+        gate_rate=TRAVEL / steps,
+        seed=2,
+        after=after,
+        extra={"shrink": shrink},
+        keep="last",
+    )
+    trainer.hold(model)
+
+
+def _retrain_best(
+    trainer: Trainer,
+    candidates: list[tuple[float, Tensor]],
+    warm: State,
+    epochs: int,
+    record: Record,
+) -> Checked:
+    """Retrain with each candidate's strengths and keep the model that validates best."""
+    model = autoifs_of(trainer)
+    tried: list[tuple[Checked, float, State]] = []
+    for shrink, strength in candidates:
+        trainer.restore(warm)
+        with torch.no_grad():
+            strengths_of(model).strength.copy_(strength)
+        best = retrain(trainer, epochs, record, shrink if len(candidates) > 1 else None)
+        tried.append((best, shrink, trainer.state()))
+    best, shrink, state = min(tried, key=lambda one: one[0].validation)
+    trainer.restore(state)
+    record.say(
+        "choose",
+        shrink=shrink,
+        candidates=[{"shrink": price, "validation": one.validation} for one, price, _ in tried],
+        kept=kept(strengths_of(model).strength, model.architecture.cells),
+    )
+    return best
 
 
 def _boxed(trainer: Trainer, search: Search, warm: State, record: Record) -> None:

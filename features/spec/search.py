@@ -8,7 +8,7 @@ from features.spec.base import Section
 
 Form = Literal["additive", "official"]
 Gates = Literal["table", "instance", "context"]
-Recipe = Literal["boxed", "masks", "official"]
+Recipe = Literal["crossfit", "boxed", "masks", "official"]
 
 
 class Search(Section):

@@ -82,6 +82,30 @@ def test_without_a_price_every_flow_stays_whole(trainer):
     assert (one.model.coefficients.strength == 1).all()
 
 
+def test_cross_fitted_strengths_are_relative_to_the_largest_and_retrained_from_the_warm_up(trainer):
+    one = trainer()
+    record = searched(one, recipe="crossfit", shrink=(2.7,), epochs=8)
+    names = ["initial", "warm-up", "prune 2.7", "retrain", "choose"]
+    assert [stage["stage"] for stage in record.stages] == names
+    strength = one.model.coefficients.strength
+    assert strength.max() == 1 and (strength == 0).any() and not strength.requires_grad
+    assert list(dict.fromkeys(look.stage for look in one.history)) == [
+        "warm-up",
+        "search 2.7",
+        "retrain",
+    ]
+
+
+@pytest.mark.parametrize("form", ["additive", "official"])
+def test_of_several_prices_the_one_that_validates_best_after_retraining_is_kept(trainer, form):
+    one = trainer(form=form)
+    record = searched(one, recipe="crossfit", shrink=(0.0, 1.5))
+    chosen = record.stages[-1]
+    losses = {tried["shrink"]: tried["validation"] for tried in chosen["candidates"]}
+    assert set(losses) == {0.0, 1.5} and record.shrink == min(losses, key=losses.get)
+    assert one.validation_loss() == pytest.approx(min(losses.values()))
+
+
 @pytest.mark.parametrize(("form", "gates"), [("additive", "strength"), ("official", "instance")])
 def test_retraining_starts_from_the_weights_of_the_warm_up_and_the_gates_of_the_search(
     trainer, monkeypatch, form, gates
@@ -184,11 +208,12 @@ def test_frozen_nights_and_the_baseline_train_as_many_steps_as_a_night_that_sear
     assert final_steps(searching) == final_steps(frozen) == final_steps(baseline) > 0
 
 
-def test_the_search_is_the_same_to_the_bit_under_the_same_seed(trainer):
+@pytest.mark.parametrize("recipe", ["boxed", "crossfit"])
+def test_the_search_is_the_same_to_the_bit_under_the_same_seed(trainer, recipe):
     states = []
     for _ in range(2):
         one = trainer(dropout=0.2)
-        searched(one, shrink=(0.0, 2.7))
+        searched(one, shrink=(0.0, 2.7), recipe=recipe)
         states.append(one.state())
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 

@@ -1,0 +1,1 @@
+"""``autoifs masks``: what the flows that were kept are worth, beside controls."""
