@@ -38,7 +38,10 @@ from validation.drift import keep_rates
 class Explained:
     """What is said of a version."""
 
+    product: str
     version: str
+    searched_on: str
+    """Day of the night that searched the flows; empty: they never were."""
     judged: Mapping[str, str]
     """Task → judge day."""
     flows: Sequence[Worth]
@@ -83,7 +86,9 @@ def explain(
         again = agree_all(f"searches with {seeds} seeds", searched, exam.samples.layout)
         agreements += [again] if again else []
     found = Explained(
+        product=spec.product,
         version=version.version,
+        searched_on=version.tags.get(SEARCHED_ON) or "",
         judged=judged,
         flows=importance(spec, scorer, exam),
         agreements=agreements,
@@ -92,7 +97,7 @@ def explain(
     text = explained(found)
     if out is not None:
         out.write_text(text, encoding="utf-8")
-    return {**asdict(found), "text": text}
+    return {**asdict(found), "message": text}
 
 
 def kept_in(scorer: Scorer, spec: Spec, exam: Exam) -> Table:

@@ -37,8 +37,13 @@ class Planted:
     truth: Tensor
     """[K, M, 4] 1 where a cell has the flow, else 0."""
 
+    @property
+    def cells(self) -> tuple[tuple[bool, ...], ...]:
+        """[K][M]: every scenario has every task."""
+        return ((True,) * TASKS,) * len(SHARES)
 
-def plant(seed: int, *, train: int = 48_000, validate: int = 12_000, test: int = 40_000) -> Planted:
+
+def plant(seed: int, *, train: int, validate: int, test: int) -> Planted:
     """Return the data of a seed, with so many rows of each kind."""
     g = torch.Generator().manual_seed(seed)
     scenarios, learned = len(SHARES), train + validate

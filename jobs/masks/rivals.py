@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from torch import Tensor
 
 from features.spec import Spec
@@ -14,6 +13,7 @@ from training.artifact import Scorer
 from training.controls import bare, even, shuffled, whole
 from validation.cells import Group
 from validation.comparison import differences
+from validation.drift import keep_rates
 from validation.intervals import Estimate
 from validation.statistic import Measured, average, measure
 
@@ -74,13 +74,13 @@ def _rival(
     ours: Sequence[Measured],
     exam: Exam,
 ) -> Rival:
-    strengths = np.concatenate([_strengths(one, exam) for one in models])
+    kept, strength = np.mean([_flows(one, exam) for one in models], axis=0)
     pairs = list(zip(ours, found, strict=False)) if found is not ours else []
     beaten = [_whole(mine, "logloss", exam) < _whole(one, "logloss", exam) for mine, one in pairs]
     return Rival(
         name=name,
-        kept=float((strengths > 0).mean()),
-        strength=float(strengths.mean()),
+        kept=float(kept),
+        strength=float(strength),
         auc=float(np.mean([_whole(one, "auc", exam) for one in found])),
         logloss=float(np.mean([_whole(one, "logloss", exam) for one in found])),
         difference=_difference(spec, pairs, exam) if pairs else None,
@@ -102,12 +102,20 @@ def _difference(
     return found.change if found else None
 
 
-def _strengths(scorer: Scorer, exam: Exam) -> NDArray[np.floating]:
-    """Return the strengths [rows of existing cells, 4] of the exam's samples."""
-    strengths = scorer.flows(exam.samples)
-    if strengths is None:
+def _flows(scorer: Scorer, exam: Exam) -> tuple[float, float]:
+    """Return the share of the flows that are kept and their mean strength; all cells count alike.
+
+    Where rows decide, a flow is kept as far as the cell's samples keep it.
+    """
+    cells, table = np.array(scorer.card.architecture.cells), scorer.table
+    if table is not None:
+        strengths = table.numpy()[cells]
+        return float((strengths > 0).mean()), float(strengths.mean())
+    said = scorer.flows(exam.samples)
+    if said is None:
         raise TypeError("a model without flows has no strengths")
-    return strengths[~np.isnan(strengths).any(axis=2)]
+    rates = keep_rates(np.nan_to_num(said), exam.samples.scenario, exam.samples.layout)
+    return float(np.nanmean(rates.keep[cells])), float(np.nanmean(rates.strength[cells]))
 
 
 def _measure(scorer: Scorer, exam: Exam) -> Measured:

@@ -58,8 +58,9 @@ def test_a_versions_flows_are_explained_and_held_against_other_masks(
     assert rivals["none pruned"]["kept"] == 1.0 and rivals["all pruned"]["strength"] == 0.0
     assert rivals["random, as many"]["kept"] == pytest.approx(rivals["this model's masks"]["kept"])
     assert rivals["this model's masks"]["difference"] is None
-    assert rivals["all pruned"]["difference"]["low"] > 0, "a bias a cell is worse"
-    assert found["text"] == out.read_text() and "| all pruned | 0% |" in found["text"]
+    assert rivals["all pruned"]["difference"]["value"] > 0, "a bias a cell is worse"
+    assert found["message"] == out.read_text()
+    assert "\n- all pruned: " in found["message"]
 
     monkeypatch.setattr(shelf.night, "fit", None)
     assert explain(**given, out=None)["rivals"] == found["rivals"], "kept trainings are not redone"

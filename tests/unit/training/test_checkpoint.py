@@ -22,6 +22,7 @@ FORMS = {
     "coefficients": {},
     "official": {"form": "official"},
     "instance": {"gates": "instance"},
+    "crossfit": {},
 }
 SPARSE = Embeddings(optimiser="adagrad")
 
@@ -46,7 +47,8 @@ def trainer(architecture, examples, settings):
 
 
 def search(form: str) -> Search:
-    return Search(epochs=2, rewind=0.5, shrink=(0.0, 1.0), **FORMS[form])
+    recipe = {"recipe": form} if form == "crossfit" else {}
+    return Search(epochs=2, rewind=0.5, shrink=(0.0, 1.0), **recipe, **FORMS[form])
 
 
 def same(one: Trainer, other: Trainer) -> bool:

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -104,6 +106,21 @@ def test_of_several_prices_the_one_that_validates_best_after_retraining_is_kept(
     losses = {tried["shrink"]: tried["validation"] for tried in chosen["candidates"]}
     assert set(losses) == {0.0, 1.5} and record.shrink == min(losses, key=losses.get)
     assert one.validation_loss() == pytest.approx(min(losses.values()))
+
+
+@pytest.mark.parametrize("recipe", ["crossfit", "boxed", "official"])
+@pytest.mark.parametrize(("scenarios", "tasks"), [(1, 1), (20, 5)])
+def test_any_number_of_scenarios_and_tasks_is_searched_with_labels_missing(
+    architecture, examples, settings, recipe, scenarios, tasks
+):
+    gates = "table" if recipe == "official" else "strength"
+    rows = examples(300, scenarios, tasks)
+    rows.labels[::3, tasks - 1] = torch.nan
+    model = build(architecture(scenarios, tasks, gates=gates), 1)
+    one = Trainer(model, rows, examples(100, scenarios, tasks, seed=1), settings(tasks))
+    best = search_and_retrain(one, Search(recipe=recipe, epochs=1, shrink=(2.7,)), 1, Record())
+    assert math.isfinite(best.validation)
+    assert model.table().shape == (scenarios, tasks, 4) and (model.table() > 0).any(2).all()
 
 
 @pytest.mark.parametrize(("form", "gates"), [("additive", "strength"), ("official", "instance")])

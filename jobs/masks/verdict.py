@@ -1,0 +1,173 @@
+"""What a study of planted flows comes to: the share of the gap that each kind of masks closes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.spec import Layout
+from jobs.masks import study
+from jobs.masks.agreement import Agreement, agree_all
+from jobs.masks.planted import SHARES, TASKS
+from jobs.masks.study import FOUND, NONE, PAPERS, PAPERS_NONE, RANDOM, TRUTH, Outcome, Pair
+from validation.intervals import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One kind of masks over all data sets and seeds."""
+
+    name: str
+    kept: float
+    strength: float
+    auc: float
+    logloss: float
+    closed_auc: Estimate
+    """Share of the gap from none pruned to the truth, of mean AUC; ± one standard error, by the
+    jackknife over data sets."""
+    closed_logloss: Estimate
+    beats_random: int
+    """Pairs of data set and seed in which log loss and AUC are better than with random masks."""
+    cost: float
+    """Time of one core, in trainings without a search."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfData:
+    """One data set: AUC of four kinds of masks, means over seeds."""
+
+    data: int
+    none: float
+    truth: float
+    found: float
+    random: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """What is asked for and what was measured."""
+
+    what: str
+    figure: str
+    met: bool
+
+
+def verdicts(pairs: Sequence[Pair]) -> list[Verdict]:
+    """Return every kind of masks, in the order of the study."""
+    return [_verdict(name, pairs) for name in pairs[0].outcomes]
+
+
+def of_data(pairs: Sequence[Pair]) -> list[OfData]:
+    """Return each data set by itself."""
+    rows = []
+    for data in dict.fromkeys(one.data for one in pairs):
+        mine = [one for one in pairs if one.data == data]
+        none, truth, found, random = (
+            _mean(mine, name, "auc") for name in (NONE, TRUTH, FOUND, RANDOM)
+        )
+        rows.append(OfData(data=data, none=none, truth=truth, found=found, random=random))
+    return rows
+
+
+def agreements(pairs: Sequence[Pair]) -> list[Agreement]:
+    """Return how alike the masks are that are found with several seeds, a mean over data sets."""
+    found = []
+    for name in (FOUND, study.BOXED, PAPERS):
+        each = [
+            agree_all(name, [np.array(one.outcomes[name].table) for one in mine], _LAYOUT)
+            for data in dict.fromkeys(one.data for one in pairs)
+            if (mine := [one for one in pairs if one.data == data])
+        ]
+        held = [one for one in each if one is not None]
+        if held:
+            found.append(
+                Agreement(
+                    what=f"{name}, other seeds",
+                    agreement=float(np.mean([one.agreement for one in held])),
+                    chance=float(np.mean([one.chance for one in held])),
+                    low=float(np.mean([one.low for one in held])),
+                    high=float(np.mean([one.high for one in held])),
+                    pairs=sum(one.pairs for one in held),
+                )
+            )
+    return found
+
+
+def goals(pairs: Sequence[Pair]) -> list[Goal]:
+    """Return what the search is held to, with what was measured."""
+    ours, theirs = _verdict(FOUND, pairs), _verdict(PAPERS, pairs)
+    closed = [one.value or 0.0 for one in (ours.closed_auc, ours.closed_logloss)]
+    papers = [_mean(pairs, name, "auc") for name in (PAPERS, PAPERS_NONE)]
+    return [
+        Goal(
+            what="gap from none pruned to the truth that is closed, AUC and log loss: ≥ 80 %",
+            figure=" and ".join(f"{one:.0%}" for one in closed),
+            met=min(closed) >= 0.8,
+        ),
+        Goal(
+            what="flows removed: ≥ 40 %",
+            figure=f"{1 - ours.kept:.0%}",
+            met=ours.kept <= 0.6,
+        ),
+        Goal(
+            what="better than random masks as sparse, in every pair",
+            figure=f"{ours.beats_random} of {len(pairs)}",
+            met=ours.beats_random == len(pairs),
+        ),
+        Goal(
+            what="better than the official form and recipe, AUC",
+            figure=f"{ours.auc:.4f} against {theirs.auc:.4f} ({papers[1]:.4f} with none pruned)",
+            met=ours.auc > theirs.auc,
+        ),
+    ]
+
+
+def _verdict(name: str, pairs: Sequence[Pair]) -> Verdict:
+    return Verdict(
+        name=name,
+        kept=_mean(pairs, name, "kept"),
+        strength=_mean(pairs, name, "strength"),
+        auc=_mean(pairs, name, "auc"),
+        logloss=_mean(pairs, name, "logloss"),
+        closed_auc=_closed(pairs, name, "auc"),
+        closed_logloss=_closed(pairs, name, "logloss"),
+        beats_random=sum(_better(one.outcomes[name], one.outcomes[RANDOM]) for one in pairs),
+        cost=_mean(pairs, name, "seconds") / _mean(pairs, NONE, "seconds"),
+    )
+
+
+def _better(one: Outcome, other: Outcome) -> bool:
+    return one.auc > other.auc and one.logloss < other.logloss
+
+
+def _mean(pairs: Sequence[Pair], name: str, what: str) -> float:
+    return float(np.mean([getattr(one.outcomes[name], what) for one in pairs]))
+
+
+def _closed(pairs: Sequence[Pair], name: str, what: str) -> Estimate:
+    """Return the closed share of the mean gap, and one standard error to each side."""
+
+    def share(held: Sequence[Pair]) -> float:
+        none, truth, mine = (_mean(held, one, what) for one in (NONE, TRUTH, name))
+        return (mine - none) / (truth - none)
+
+    value = share(pairs)
+    error = _jackknife(share, pairs)
+    if error is None:
+        return Estimate(value=value)
+    return Estimate(value=value, low=value - error, high=value + error)
+
+
+def _jackknife(share: Callable[[Sequence[Pair]], float], pairs: Sequence[Pair]) -> float | None:
+    data = list(dict.fromkeys(one.data for one in pairs))
+    if len(data) < 2:
+        return None
+    left = np.array([share([one for one in pairs if one.data != out]) for out in data])
+    return float(np.sqrt((len(data) - 1) * left.var()))
+
+
+_LAYOUT = Layout(
+    scenarios=tuple(f"scenario {k}" for k in range(len(SHARES))),
+    tasks=tuple(f"task {m}" for m in range(TASKS)),
+    columns=(),
+)
