@@ -1,6 +1,6 @@
 """What rows are, in one number that does not depend on their order."""
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
 LINEAGE = ("as_of", "run_id")
@@ -15,6 +15,23 @@ def digests(frame: DataFrame) -> dict[str, tuple[int, str]]:
     """
     days = frame.groupBy("ds").agg(F.count(F.lit(1)), content_sum(frame.columns)).collect()
     return {ds: (rows, format_hash(int(total))) for ds, rows, total in days}
+
+
+class Watch:
+    """Takes the row count and content hash of a frame of one day while it is written."""
+
+    def __init__(self) -> None:
+        self._seen = Observation()
+
+    def over(self, frame: DataFrame) -> DataFrame:
+        """Return ``frame``, of which what is written first is looked at."""
+        rows, total = F.count(F.lit(1)).alias("rows"), content_sum(frame.columns).alias("total")
+        return frame.observe(self._seen, rows, total)
+
+    def digest(self) -> tuple[int, str]:
+        """Return the row count and content hash of what was written."""
+        seen = self._seen.get
+        return seen["rows"], format_hash(int(seen["total"] or 0))
 
 
 def content_sum(columns: list[str]) -> Column:

@@ -1,6 +1,6 @@
 """Labels: what became of an impression, by when, and whether that can still change."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import partial, reduce
 
@@ -11,8 +11,9 @@ from features import cells
 from features.alike import REFUSED
 from features.counts import column_name
 from features.deliveries import BROKEN
+from features.lots import LOT, by_lot, matched
 from features.needs import streams, tasks_of
-from features.settle import handed_out, is_small, settle
+from features.settle import is_small, settle
 from features.sources import ARRIVED, DAY, FOR, TIME, UNTIL
 from features.spec import Spec
 from features.spec.model import Task
@@ -31,7 +32,10 @@ UNSHOWN = "no-impression"
 _IMPRESSION = [FOR, DAY, ID]
 """What names an impression among those of several days that are built together."""
 
-_CODE = "_code"
+Near = Mapping[tuple[str, ...], DataFrame]
+"""Columns that tasks join on → the impressions that may have an outcome by them."""
+
+_CODE, _MARK = "_code", "_mark"
 MANY = 5_000_000
 """Keys, as numbers, of which every core can hold a list of its own."""
 
@@ -124,38 +128,74 @@ def outcomes_of(events: DataFrame, name: str, task: Task) -> DataFrame:
     return counted.select(FOR, *keys, TIME, ARRIVED).dropna("any", subset=[*keys, TIME])
 
 
-def lost(
-    events: DataFrame, impressions: DataFrame, spec: Spec
-) -> dict[str, dict[str, dict[str, int]]]:
+def lost(events: DataFrame, near: Near, spec: Spec) -> dict[str, dict[str, dict[str, int]]]:
     """Count the events that are not used: day → stream → reason → events.
 
     Args:
         events: as ``came`` returns them, of one stream or several.
-        impressions: the good ones near the days: ``_for`` and ``_on_<column>``.
+        near: the good impressions near the days, as ``nearby`` returns them.
         spec: declares the tasks.
     """
     brought = events.where(BROUGHT)
     reasons = brought.dropna(subset=[WHY]).select(FOR, STREAM, WHY)
     usable = brought.where(F.col(WHY).isNull())
     for stream in streams(spec)[1:]:
-        mine, tasks = usable.where(F.col(STREAM) == stream), tasks_of(spec, stream)
-        reasons = reasons.unionByName(_unshown(mine, impressions, tasks))
+        mine = usable.where(F.col(STREAM) == stream)
+        reasons = reasons.unionByName(_unshown(mine, near, tasks_of(spec, stream)))
     found: dict[str, dict[str, dict[str, int]]] = {}
     for ds, stream, why, n in sorted(reasons.groupBy(FOR, STREAM, WHY).count().collect()):
         found.setdefault(ds, {}).setdefault(stream, {})[why] = n
     return found
 
 
-def _unshown(usable: DataFrame, impressions: DataFrame, tasks: Mapping[str, Task]) -> DataFrame:
+def _unshown(usable: DataFrame, near: Near, tasks: Mapping[str, Task]) -> DataFrame:
     """Return ``_for _stream _why`` of a stream's events of which no impression has a task's key."""
     left = usable.where(reduce(Column.__or__, (F.col(counts_name(name)) for name in tasks)))
-    for on in dict.fromkeys(tuple(task.on) for task in tasks.values()):
+    for on in dict.fromkeys(task.on for task in tasks.values()):
         keys = [FOR, *map(on_name, on)]
-        shown = impressions.select(*keys)
-        if not is_small(impressions.sparkSession):
-            shown = _with_outcomes(shown, left, keys)
-        left = left.join(shown.hint("shuffle_hash"), keys, "left_anti")
+        left = left.join(near[on].select(*keys).hint("shuffle_hash"), keys, "left_anti")
     return left.select(FOR, STREAM, F.lit(UNSHOWN).alias(WHY))
+
+
+def nearby(
+    impressions: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec
+) -> dict[tuple[str, ...], DataFrame]:
+    """Return what attribution needs of impressions, for each set of columns that tasks join on.
+
+    Of a large day those are held whose key has an outcome, and a few that share a number with one.
+
+    Args:
+        impressions: the good ones, one row per ``_for``, ``_day`` and ``_id``.
+        outcomes: task → what ``outcomes_of`` returns, of events that are held already.
+        spec: declares the tasks.
+
+    Returns:
+        The columns of ``task.on`` → ``_for _day _id _time``, ``_on_<column>`` and, if they are
+        there, ``_until _arrived _lot``.
+    """
+    sets = list(dict.fromkeys(spec.tasks[name].on for name in outcomes))
+    also = [name for name in (UNTIL, ARRIVED, LOT) if name in impressions.columns]
+    every = dict.fromkeys(on_name(column) for on in sets for column in on)
+    if is_small(impressions.sparkSession):
+        slim = impressions.select(*_IMPRESSION, TIME, *also, *every)
+        return dict.fromkeys(sets, slim)
+    found = {}
+    for on in sets:
+        keys = [FOR, *map(on_name, on)]
+        slim = impressions.select(*_IMPRESSION, TIME, *also, *keys[1:])
+        events = [frame for name, frame in outcomes.items() if spec.tasks[name].on == on]
+        codes = _codes(reduce(DataFrame.unionByName, [each.select(*keys) for each in events]), keys)
+        if codes is not None:
+            coded = slim.withColumn(_CODE, F.xxhash64(*keys))
+            slim = coded.join(F.broadcast(codes), _CODE, "left_semi").drop(_CODE)
+        found[on] = settle(slim)
+    return found
+
+
+def _codes(frame: DataFrame, keys: Sequence[str]) -> DataFrame | None:
+    """Return the numbers of keys, each once, held; None if they are too many to hand out."""
+    codes = settle(frame.select(F.xxhash64(*keys).alias(_CODE)).distinct())
+    return codes if codes.count() <= MANY else None
 
 
 def attribute(impressions: DataFrame, outcomes: DataFrame, name: str, task: Task) -> DataFrame:
@@ -209,53 +249,84 @@ def attribute_all(
     """Return ``impressions`` with ``_first_<task>`` for every task that ``outcomes`` names.
 
     Args:
-        impressions: one row per ``_for``, ``_day`` and ``_id``; columns that attribution does not
-            need are not dragged through its sorts.
+        impressions: one row per ``_for``, ``_day`` and ``_id``.
         outcomes: task → what ``outcomes_of`` returns, of events that are held already.
         spec: declares the tasks.
     """
     if not outcomes:
         return impressions
-    needed = dict.fromkeys(on_name(column) for name in outcomes for column in spec.tasks[name].on)
-    slim = impressions.select(FOR, DAY, ID, TIME, *needed)
-    # Outcomes are fewer than impressions: these need not be sorted to meet them.
-    if is_small(impressions.sparkSession):
-        followed = _followed(slim, outcomes, spec).hint("shuffle_hash")
-    else:
-        followed = settle(_followed_apart(slim, outcomes, spec))
-        followed = handed_out(followed, followed.count())
-    return impressions.join(followed, _IMPRESSION, "left")
+    return _joined(impressions, followed(nearby(impressions, outcomes, spec), outcomes, spec))
 
 
-def _followed(slim: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec) -> DataFrame:
-    """Return the impressions that have an outcome: their key and ``_first_<task>``."""
-    for name, events in outcomes.items():
-        slim = attribute(slim, events, name, spec.tasks[name])
+def followed(near: Near, outcomes: Mapping[str, DataFrame], spec: Spec) -> DataFrame:
+    """Return the impressions that have an outcome: what names them, and ``_first_<task>``.
+
+    Columns that attribution does not need are not dragged through its sorts.
+
+    Args:
+        near: as ``nearby`` returns it.
+        outcomes: task → what ``outcomes_of`` returns.
+        spec: declares the tasks.
+    """
     firsts = [outcome_name(name) for name in outcomes]
-    return slim.select(*_IMPRESSION, *firsts).dropna("all", subset=firsts)
-
-
-def _followed_apart(slim: DataFrame, outcomes: Mapping[str, DataFrame], spec: Spec) -> DataFrame:
-    """Do as ``_followed``, but walk only the keys that have outcomes: few of a large day."""
+    slim = next(iter(near.values()))
+    if is_small(slim.sparkSession):
+        for name, events in outcomes.items():
+            slim = attribute(slim, events, name, spec.tasks[name])
+        return slim.select(*_IMPRESSION, *firsts).dropna("all", subset=firsts)
+    named = [*_IMPRESSION, *({LOT} & set(slim.columns))]
     parts = []
     for name, events in outcomes.items():
         task = spec.tasks[name]
-        keys = [on_name(column) for column in task.on]
-        near = slim.select(*dict.fromkeys([*_IMPRESSION, TIME, *keys]))
-        found = attribute(_with_outcomes(near, events, [FOR, *keys]), events, name, task)
-        parts.append(found.select(*_IMPRESSION, outcome_name(name)).dropna())
-    both = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
-    firsts = [F.max(outcome_name(name)).alias(outcome_name(name)) for name in outcomes]
-    return both.groupBy(*_IMPRESSION).agg(*firsts)
+        found = attribute(near[task.on], events, name, task)
+        parts.append(found.select(*named, outcome_name(name)).dropna())
+    every = reduce(partial(DataFrame.unionByName, allowMissingColumns=True), parts)
+    parted = LOT in named
+    dealt = by_lot(every) if parted else every
+    latest = dealt.groupBy(*named).agg(*(F.max(first).alias(first) for first in firsts))
+    return settle(latest, parted=parted)
 
 
-def _with_outcomes(impressions: DataFrame, outcomes: DataFrame, keys: list[str]) -> DataFrame:
-    """Keep the impressions whose key has an outcome, and a few that share a number with one."""
-    codes = settle(outcomes.select(F.xxhash64(*keys).alias(_CODE)).distinct())
-    if codes.count() > MANY:
-        return impressions
-    coded = impressions.withColumn(_CODE, F.xxhash64(*keys))
-    return coded.join(F.broadcast(codes), _CODE, "left_semi").drop(_CODE)
+def of_the_day(impressions: DataFrame, firsts: DataFrame | None, spec: Spec) -> DataFrame:
+    """Return the impressions of each ``_for``, and of those before it what outcomes on it are of.
+
+    Args:
+        impressions: the good ones near the days. Those of a large day have ``_lot``, by which what
+            is returned lies.
+        firsts: as ``followed`` returns it; None without outcomes.
+        spec: declares the tasks.
+
+    Returns:
+        ``impressions`` with ``_first_<task>``.
+    """
+    own = F.col(DAY) == F.col(FOR)
+    small = is_small(impressions.sparkSession)
+    if firsts is None:
+        mine = impressions.where(own)
+        return mine if small else by_lot(mine)
+    tasks = [name for name in spec.tasks if outcome_name(name) in firsts.columns]
+    came = reduce(Column.__or__, (came_on_the_day(name, spec) for name in tasks))
+    if small:
+        return _joined(impressions, firsts).where(own | came)
+    codes = _codes(firsts.where(~own & came), _IMPRESSION)
+    if codes is not None:
+        coded = impressions.withColumn(_CODE, F.xxhash64(*_IMPRESSION))
+        marked = coded.join(F.broadcast(codes.withColumn(_MARK, F.lit(True))), _CODE, "left")
+        impressions = marked.where(own | F.col(_MARK)).drop(_CODE, _MARK)
+    return _joined(by_lot(impressions), firsts).where(own | came)
+
+
+def _joined(impressions: DataFrame, firsts: DataFrame) -> DataFrame:
+    # Outcomes are fewer than impressions: these need not be sorted to meet them.
+    if is_small(impressions.sparkSession):
+        return impressions.join(firsts.hint("shuffle_hash"), _IMPRESSION, "left")
+    return matched(impressions, firsts, {name: name for name in _IMPRESSION})
+
+
+def came_on_the_day(task: str, spec: Spec) -> Column:
+    """Return whether an impression's first outcome of ``task`` came on ``_for``."""
+    came = cells.day_of(F.col(outcome_name(task)), spec.timezone) == F.col(FOR)
+    return F.coalesce(came, F.lit(False))
 
 
 def by_key(*columns: str) -> WindowSpec:

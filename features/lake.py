@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pyarrow as pa
@@ -114,7 +115,7 @@ class Lake:
         if not self.exists(table):
             return {}
         opened = self.open(table)
-        return dict(_commits(self.path(table), str(opened.metadata().id), opened.version()))
+        return _history(self.path(table), str(opened.metadata().id)).upto(opened)
 
     def replace(self, table: str, where: dict[str, str], rows: pa.Table) -> None:
         """Replace the rows for which every column of ``where`` has its value, in one commit.
@@ -217,12 +218,30 @@ def _from_store(path: str, reason: object) -> UserError:
     )
 
 
+class _History:
+    """What the commits of a table say, read on from where it was read last.
+
+    A history grows with every day and what it says never changes; a night asks for it often.
+    """
+
+    def __init__(self) -> None:
+        self._version, self._said = -1, dict[str, dict[str, Any]]()
+        self._lock = Lock()
+
+    def upto(self, table: DeltaTable) -> dict[str, dict[str, Any]]:
+        """Return day → what the last commit of its partition says, as of the version opened."""
+        with self._lock:
+            missing = table.version() - self._version
+            # The newest comes first: of a day's commits it is kept.
+            for entry in reversed(table.history(missing) if missing > 0 else []):
+                said = json.loads(entry.get("userMetadata") or "{}")
+                if "ds" in said:
+                    self._said[said["ds"]] = {**said, "version": entry["version"]}
+            self._version = max(self._version, table.version())
+            return dict(self._said)
+
+
 @lru_cache(maxsize=32)
-def _commits(path: str, _table: str, version: int) -> dict[str, dict[str, Any]]:
-    """Read a history once a version: it grows with every day, and a night asks for it often."""
-    found: dict[str, dict[str, Any]] = {}
-    for entry in DeltaTable(path, version=version).history():
-        said = json.loads(entry.get("userMetadata") or "{}")
-        if "ds" in said:
-            found.setdefault(said["ds"], {**said, "version": entry["version"]})
-    return found
+def _history(_path: str, _table: str) -> _History:
+    """Return the one history of a table, which another table at its place does not share."""
+    return _History()

@@ -1,17 +1,18 @@
 """Point-in-time features from the counts of earlier days: rates, counts, recency, variety."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from features import residuals
 from features.batch import START
 from features.cells import named
-from features.counts import OVERALL, column_name, entity_keys, multi_columns
-from features.explode import SEPARATOR, explode_keys
+from features.counts import OVERALL, column_name, entity_keys, led_by_user, multi_columns
+from features.explode import explode_keys, joined_by_separator
 from features.history import FINE, fades, finely, sums_over, unit
+from features.lots import LOT, by_lot, lot_of, matched
 from features.measures import Measure, measures
 from features.settle import gather, handed_out, is_small, looked_up, settle
 from features.sources import FOR
@@ -31,6 +32,9 @@ from features.variety import latest, met, sequences, varieties, variety, variety
 DAY_SECONDS = 86_400.0
 KEY = ["entity", "key"]
 SAMPLE = [FOR, "sample_id"]
+_OWN = "_own"
+"""Column with a sample's key of an entity, while it is looked up."""
+
 KNOWN = "_known"
 """Maps an entity to its values of a sample, while the sample's columns are made: a map is read by
 generated code, a list needs lambdas, which Spark interprets row by row, five times as slow."""
@@ -94,7 +98,7 @@ def _collected(
     keys = gather(explode_keys(samples, SAMPLE, entity_keys(spec, entities), *KEY))
     # Only keys of the samples are summed: the history holds ten times as many.
     mine = counts.join(looked_up(keys), KEY, "left_semi")
-    rated = _rated(_history(mine, spec, days), counts, spec, days)
+    rated = _rated(_history(mine, spec, days), _priors(counts, spec, days), spec)
     # Collected to one row per sample before the columns are made: three times as quick, measured,
     # as one conditional aggregate a column.
     of_keys = keys.join(looked_up(rated), [FOR, *KEY], "left")
@@ -115,44 +119,44 @@ def _beside(
     """Add a struct an entity to samples: what is known of its key, by a join of its own.
 
     A large day has ten times as many samples as most entities have keys. So the keys' history is
-    brought to the samples, which stay where they are, instead of seven rows a sample to it.
+    brought to the samples, which stay where they are, instead of seven rows a sample to it: that of
+    users' keys, which are many, to the lots that samples lie in, that of others to every core.
     """
-    names = [entity_name(entity) for entity in entities]
-    of_entities = counts.where(F.col("entity").isin(names))
-    rated = settle(_rated(_history(of_entities, spec, days), counts, spec, days))
-    sizes = {row["entity"]: row["count"] for row in rated.groupBy("entity").count().collect()}
-    for entity, name in zip(entities, names, strict=True):
-        parts = ", ".join(f"`{part}`" for part in _parts_of(spec, entity))
-        side = rated.where(F.col("entity") == name).selectExpr(
-            f"xxhash64({FOR}, key) AS _code_of",
-            f"{FOR} AS _day_of",
-            "key AS _key_of",
-            f"struct({parts}) AS `{_struct(entity)}`",
-        )
-        side = handed_out(side, sizes.get(name, 0))
-        parted = (F.col(column_name(column)).cast("string") for column in entity)
-        key = F.concat(*_between(parted))  # null where a part is: such a sample has no such key
-        samples = samples.withColumn("_key", key)
-        # Found by a number, as Java finds texts a third as fast; then the texts tell.
-        same = (F.xxhash64(FOR, "_key") == F.col("_code_of")) & (F.col("_key") == F.col("_key_of"))
-        same &= F.col(FOR) == F.col("_day_of")
-        samples = samples.join(side, same, "left").drop("_code_of", "_day_of", "_key_of", "_key")
+    if LOT not in samples.columns and led_by_user(spec):
+        samples = samples.withColumn(LOT, lot_of(F.col(column_name(spec.user))))
+    for entity, known in _sides(counts, spec, days, entities):
+        values = ", ".join(f"`{part}`" for part in _parts_of(spec, entity))
+        lots = [LOT] if LOT in known.columns else []
+        side = known.selectExpr(*lots, FOR, "key", f"struct({values}) AS `{_struct(entity)}`")
+        key = joined_by_separator(F.col(column_name(column)) for column in entity)
+        samples = matched(samples.withColumn(_OWN, key), side, {FOR: FOR, _OWN: "key"}).drop(_OWN)
     return samples
 
 
-def _between(parts: Iterable[Column]) -> list[Column]:
-    """Return columns with the separator of keys between them."""
-    found: list[Column] = []
-    for part in parts:
-        found += [F.lit(SEPARATOR), part] if found else [part]
-    return found
+def _sides(
+    counts: DataFrame, spec: Spec, days: DataFrame, entities: list[Entity]
+) -> Iterator[tuple[Entity, DataFrame]]:
+    """Yield each entity with what is known of its keys, ready to be joined to a large day."""
+    priors = settle(_priors(counts, spec, days))
+    by_user = [entity for entity in entities if entity in led_by_user(spec)]
+    for entity in by_user:
+        own = counts.where(F.col("entity") == entity_name(entity))
+        parted = by_lot(own.withColumn(LOT, lot_of(F.col("key"))))
+        yield entity, _rated(_history(parted, spec, days), priors, spec)
+    others = {entity_name(entity): entity for entity in entities if entity not in by_user}
+    if others:
+        shared = _history(counts.where(F.col("entity").isin(list(others))), spec, days)
+        rated = settle(_rated(shared, priors, spec))
+        sizes = {row["entity"]: row["count"] for row in rated.groupBy("entity").count().collect()}
+        for name, entity in others.items():
+            yield entity, handed_out(rated.where(F.col("entity") == name), sizes.get(name, 0))
 
 
-def _rated(history: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
+def _rated(history: DataFrame, priors: DataFrame, spec: Spec) -> DataFrame:
     """Return what is known of each key of a history: ``_for``, ``entity``, ``key``, the parts."""
-    overall = _history(counts.where(F.col("entity") == OVERALL[0]), spec, days)
-    rated = history.join(F.broadcast(_priors(overall, spec)), FOR, "left")
-    return rated.selectExpr(FOR, *KEY, *named(_parts(spec)))
+    rated = history.join(F.broadcast(priors), FOR, "left")
+    lots = [LOT] if LOT in history.columns else []
+    return rated.selectExpr(FOR, *KEY, *lots, *named(_parts(spec)))
 
 
 def _met(counts: DataFrame, keys: DataFrame, spec: Spec, days: DataFrame) -> Iterator[DataFrame]:
@@ -175,7 +179,8 @@ def windows(spec: Spec) -> list[int | str]:
 def _history(counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
     """Sum each key's counts over the windows: ``n_<w>``, and ``<total>_<w>``, ``<known>_<w>``."""
     wanted = {f"{one}_{back}": (one, back) for one, back in _sums(spec)}
-    return sums_over(counts, days, wanted, KEY)
+    lots = [LOT] if LOT in counts.columns else []
+    return sums_over(counts, days, wanted, [*KEY, *lots])
 
 
 def _sums(spec: Spec) -> list[tuple[str, int | str]]:
@@ -197,8 +202,9 @@ def _asked(spec: Spec) -> list[tuple[str, int | str]]:
     )
 
 
-def _priors(overall: DataFrame, spec: Spec) -> DataFrame:
+def _priors(counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
     """Return the overall rates of each day."""
+    overall = _history(counts.where(F.col("entity") == OVERALL[0]), spec, days)
     of = measures(spec)
     shared = {
         f"p0_{name}_{back}": f"try_divide({of[name].total}_{back}, {of[name].known}_{back})"

@@ -13,6 +13,7 @@ from features.batch import Batch
 from features.contract import Columns
 from features.deliveries import SHARED, Deliveries, delivered
 from features.errors import SourceError
+from features.lots import LOT, by_lot, lot_of
 from features.needs import needed_columns, used_tables
 from features.settle import handed_out, is_small, settle
 from features.sources import FOR, explained, read_events, read_table, refused_rows
@@ -43,7 +44,7 @@ class Raw:
             if not is_small(self.spark):
                 # A compressed file is read by one core; spread, later days use all of them.
                 frame = frame.repartition(self.spark.sparkContext.defaultParallelism)
-            self._kept[name, paths] = settle(frame)
+            self._kept[name, paths] = settle(frame, lasting=True)
         return self._kept[name, paths]
 
     def tables(self, batch: Batch) -> dict[str, DataFrame]:
@@ -111,12 +112,20 @@ class Raw:
             frame = read_table(self.spark, self.spec, name, paths, found)
             used = [cells.raw(column) for column in needed_columns(self.spec)[name]]
             with explained({name: paths}):
-                table = settle(frame.select(*used))
-                self._kept[key] = (
-                    table if is_small(self.spark) else handed_out(table, table.count())
-                )
+                self._kept[key] = self._ready(name, frame.select(*used))
             self._check_numbers(name, self._kept[key])
         return self._kept[key]
+
+    def _ready(self, name: str, table: DataFrame) -> DataFrame:
+        """Return a table of attributes, held, as impressions are to meet it."""
+        key = str(self.spec.sources[name].key)
+        if is_small(self.spark):
+            return settle(table, lasting=True)
+        if key == self.spec.user:
+            lot = lot_of(cells.text(cells.raw(key)))
+            return settle(by_lot(table.withColumn(LOT, lot)), lasting=True, parted=True)
+        held = settle(table, lasting=True)
+        return handed_out(held, held.count())
 
     def _check_numbers(self, name: str, table: DataFrame) -> None:
         columns = self.spec.numbers_of(name)

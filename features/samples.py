@@ -14,13 +14,16 @@ from features.errors import SpecError
 from features.labels import (
     ID,
     SCENARIO,
+    came_on_the_day,
     label_columns,
     outcome_name,
     wide_name,
 )
+from features.lots import LOT, matched
 from features.measures import GRAIN, LARGEST, fact_column
 from features.needs import feature_columns
 from features.rates import add_rates
+from features.settle import is_small
 from features.sources import ARRIVED, DAY, FILE, FOR, TIME, UNTIL
 from features.spec import Column as Feature
 from features.spec import Spec, layout_of
@@ -117,7 +120,8 @@ def facts(attributed: DataFrame, spec: Spec, tables: Mapping[str, DataFrame]) ->
         ``_said_<task>`` for labels of the wide log, ``_first_<task>`` and each ``fact_column``.
     """
     attributed = with_computed(attributed, spec)
-    base = [FOR, UNTIL, ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER]
+    lots = [LOT] if LOT in attributed.columns else []
+    base = [FOR, UNTIL, ID, DAY, TIME, FILE, ARRIVED, SCENARIO, USER, *lots]
     firsts = [outcome_name(name) for name in spec.tasks if outcome_name(name) in attributed.columns]
     said = {name: F.expr(task.label) for name, task in spec.tasks.items() if task.label}
     known = {fact_column(name): _whole(F.expr(sql)) for name, sql in spec.features.facts.items()}
@@ -163,10 +167,13 @@ def _joined(
     day = [FOR] if FOR in table.columns else []
     ready = table.select(
         *day,
+        *([LOT] if LOT in table.columns else []),
         cells.text(cells.raw(str(spec.sources[name].key))).alias(key),
         *(column.alias(_typed_name(name)) for name, column in side.items()),
     )
-    return rows.join(ready, [*day, key], "left")
+    if is_small(rows.sparkSession):
+        return rows.join(ready, [*day, key], "left")
+    return matched(rows, ready, {name: name for name in (*day, key)})
 
 
 def _typed(frame: DataFrame, spec: Spec, source: str) -> dict[str, Column]:
@@ -200,42 +207,31 @@ def plain_features(spec: Spec) -> list[Feature]:
 
 
 def happened(attributed: DataFrame, spec: Spec) -> DataFrame:
-    """Return what happened on each ``_for``, one row a fact, for ``features.counts.daily_counts``.
+    """Return what happened on each ``_for``, one row an impression, for ``daily_counts``.
 
-    A fact is an impression of the day (with the labels of its own row), or an outcome that came on
-    the day; an outcome's entities are those of the impression it belongs to.
+    What happens is that it is shown on the day (with the labels of its own row), or that an outcome
+    comes on the day; an outcome's entities are those of the impression it belongs to.
 
     Args:
         attributed: ``facts`` of the days, and of what the days before each became on it.
         spec: names entities and tasks.
     """
-    day = F.col(FOR).alias("ds")
-    entities = [column_name(column) for column in entity_columns(spec)]
-    wide = {name: task for name, task in spec.tasks.items() if task.label}
-    values = [fact_column(name) for name in spec.features.facts]
-    nothing = [F.lit(None).cast("long").alias(name) for name in values]
-    shown = attributed.where(F.col(DAY) == F.col(FOR)).select(
-        day,
-        *entities,
+    shown = F.col(DAY) == F.col(FOR)
+    positive = {
+        name: shown & F.coalesce(F.col(wide_name(name)), F.lit(False))
+        if task.label
+        else came_on_the_day(name, spec)
+        for name, task in spec.tasks.items()
+    }
+    return attributed.select(
+        F.col(FOR).alias("ds"),
+        *map(column_name, entity_columns(spec)),
         F.col(TIME).alias("event_time"),
-        F.lit(1).alias("impression"),
-        *(_positive(name, wide).alias(f"n_{name}") for name in spec.tasks),
-        *values,
+        shown.cast("int").alias("impression"),
+        *(came.cast("int").alias(f"n_{name}") for name, came in positive.items()),
+        *(F.when(shown, F.col(name)).alias(name) for name in map(fact_column, spec.features.facts)),
+        *([LOT] if LOT in attributed.columns else []),
     )
-    parts = [shown]
-    for late in (name for name in spec.tasks if name not in wide):
-        first = F.col(outcome_name(late))
-        parts.append(
-            attributed.where(cells.day_of(first, spec.timezone) == F.col(FOR)).select(
-                day,
-                *entities,
-                first.alias("event_time"),
-                F.lit(0).alias("impression"),
-                *(F.lit(int(name == late)).alias(f"n_{name}") for name in spec.tasks),
-                *nothing,
-            )
-        )
-    return reduce(DataFrame.unionByName, parts)
 
 
 def assemble(attributed: DataFrame, counts: DataFrame, spec: Spec, days: DataFrame) -> DataFrame:
@@ -262,12 +258,6 @@ def assemble(attributed: DataFrame, counts: DataFrame, spec: Spec, days: DataFra
         f"`{FILE}` AS source_file",
         f"`{UNTIL}` AS as_of",
     )
-
-
-def _positive(name: str, wide: Iterable[str]) -> Column:
-    if name not in wide:
-        return F.lit(0)
-    return F.coalesce(F.col(wide_name(name)).cast("int"), F.lit(0))
 
 
 def _feature(

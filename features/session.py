@@ -53,6 +53,13 @@ _SPEED = {
     "spark.driver.memory": "3g",
     # What is held and what is exchanged: Java's own way writes every row as an object.
     "spark.serializer": "org.apache.spark.serializer.KryoSerializer",
+    # Rows point at nothing, and are of one class: without these, more is kept in mind than written.
+    "spark.kryo.referenceTracking": "false",
+    "spark.kryo.classesToRegister": "org.apache.spark.sql.catalyst.expressions.UnsafeRow",
+    # By default 64 MB, which are filled with zeros for each of the hundred hash tables of a stage.
+    "spark.buffer.pageSize": "4m",
+    # A dictionary of more values than lie in a core's cache takes longer than writing them out.
+    "parquet.dictionary.page.size": "65536",
     # The default is a layout of twelve bytes that only old readers want.
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
     "spark.ui.enabled": "false",
@@ -67,7 +74,15 @@ _SMALL = {
 }
 _LARGE = {
     # Of ten million rows still tens of megabytes each; small ones are put together as they come.
-    PARTITIONS: "64",
+    PARTITIONS: "32",
+    # What lies by its lot is joined by that and more where it lies.
+    "spark.sql.requireAllClusterKeysForCoPartition": "false",
+    # Text that repeats from row to row, such as days and files, is held a quarter as large.
+    "spark.rdd.compress": "true",
+    # What is held of a part fits into memory beside others, or is a small piece on disk.
+    "spark.sql.files.maxPartitionBytes": "16m",
+    # Nearly every key is another: a small table before the large one only costs.
+    "spark.sql.codegen.aggregate.map.twolevel.enabled": "false",
     # Keys' histories are held as hash tables.
     "spark.driver.memory": "4g",
     # A file a day is open at once; with none, all rows are sorted by their day before they are

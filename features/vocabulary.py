@@ -5,7 +5,7 @@ from datetime import date
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from features.explode import explode_keys, values_of
+from features.explode import explode_keys
 from features.spec import Layout, Spec, layout_of
 
 
@@ -42,8 +42,7 @@ def tokens_of(samples: DataFrame, kept: list[str], layout: Layout) -> DataFrame:
     A column that borrows another's vocabulary is left out.
     """
     values = {
-        column.name: [values_of(F.col(column.name), multi=column.kind == "multi")]
-        for column in layout.named
+        column.name: [(F.col(column.name), column.kind == "multi")] for column in layout.named
     }
     return explode_keys(samples, kept, values, "feature", "token")
 

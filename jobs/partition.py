@@ -4,13 +4,13 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features import cells, labels, lines, samples, tables
@@ -18,14 +18,15 @@ from features.arrivals import Arrivals, arrivals
 from features.batch import BEFORE, CLOSING, SINCE, Batch
 from features.contract import CHANGED, MISSING, Columns, Records
 from features.counts import daily_counts
-from features.digest import EMPTY, digests
+from features.digest import EMPTY, Watch, digests
 from features.errors import SourceError, SpecError
 from features.fingerprint import counts_fingerprint
 from features.history import as_history, first_needed
 from features.lake import Lake
+from features.lots import LOT, lot_of
 from features.needs import streams, tasks_of
 from features.raw import Raw, number_tallies, refuse_wordy
-from features.settle import dealt_out, is_small, settle
+from features.settle import is_small, passing, settle
 from features.sources import (
     ARRIVED,
     DAY,
@@ -172,33 +173,33 @@ def build(
         SourceError, MissingDayError: when the raw data is not as the spec declares it.
         SpecError: when an expression is no condition, or a scenario has no row.
     """
-    with explained(batch.files):
+    with explained(batch.files), passing(shop.spark):
         with watch.step("read"):
             near = _checked(shop, batch)
             checked = near.where(belongs(shop.spec.log))
             censuses = _censuses(shop, batch, checked)
         with watch.step("join"):
-            came = _came(shop, batch)
-            good = rows.kept(near).withColumns(labels.key_columns(shop.spec.tasks))
-            now, counts = _facts(shop, batch, good, came)
+            good = _good(shop, near)
+            events = _events(shop, batch, good)
+            now, counts = _facts(shop, batch, good, events)
         with watch.step("features"):
             history = _history(shop, batch, counts)
             days = batch.calendar(shop.spark)
             staged = samples.assemble(now, history, shop.spec, days)
             held = _can_be_held(shop, batch)
-            contents = {}
+            seen, contents = Watch(), {}
             if held:
-                staged = settle(staged)
+                staged = settle(staged, lasting=True)
                 contents = digests(staged)
         with watch.step("write"):
             broken = _refused(shop, batch, checked, censuses)
             notes = _notes(shop, batch, said, censuses, contents)
-            _write(shop, notes, broken, counts, staged)
+            _write(shop, notes, broken, counts, staged if held else seen.over(staged))
             if not held:
-                staged = staged_day(shop, batch.dates[0])
-                contents = digests(staged)
+                (day,) = batch.dates
+                staged, contents = staged_day(shop, day), {day.isoformat(): seen.digest()}
             state.write(shop.spark, shop.lake, batch.dates, shop.run_id)
-            dropped = _dropped(shop, batch, good, came)
+            dropped = _dropped(shop, batch, events)
         return staged, [
             _built(shop, batch, found, censuses, contents, dropped) for found in batch.days
         ]
@@ -207,7 +208,7 @@ def build(
 def _can_be_held(shop: Shop, batch: Batch) -> bool:
     """Return whether samples fit into memory; those of a large day are written as they are made.
 
-    Their content hash is that of what lies in the table; no commit of the table can say it.
+    Their content hash is known when they are written; no commit of that table can say it.
     """
     return is_small(shop.spark) or len(batch.days) > 1
 
@@ -301,49 +302,71 @@ def _require_scenarios(shop: Shop, day: date, census: Census) -> None:
         )
 
 
-def _facts(
-    shop: Shop, batch: Batch, good: DataFrame, came: DataFrame | None
-) -> tuple[DataFrame, Counts]:
+@dataclass(frozen=True)
+class Events:
+    """What came in outcome streams near the days, and the impressions that it may belong to."""
+
+    came: DataFrame | None
+    """As ``labels.came`` returns it, held; None if the spec has no such stream."""
+    outcomes: Mapping[str, DataFrame]
+    """Task → its outcomes."""
+    near: labels.Near
+
+    def where(self, impressions: Column, outcomes: Column | None = None) -> "Events":
+        """Return what is left when only some impressions, and maybe some outcomes, count."""
+        near = {on: frame.where(impressions) for on, frame in self.near.items()}
+        if outcomes is None:
+            return replace(self, near=near)
+        kept = {name: frame.where(outcomes) for name, frame in self.outcomes.items()}
+        return replace(self, near=near, outcomes=kept)
+
+
+def _good(shop: Shop, near: DataFrame) -> DataFrame:
+    """Return the good impressions near the days; those of a large day with their lot."""
+    good = rows.kept(near).withColumns(labels.key_columns(shop.spec.tasks))
+    return good if is_small(shop.spark) else good.withColumn(LOT, lot_of(F.col(samples.USER)))
+
+
+def _events(shop: Shop, batch: Batch, good: DataFrame) -> Events:
+    came = _came(shop, batch)
+    if came is None:
+        return Events(None, {}, {})
+    tasks = {name: task for name, task in shop.spec.tasks.items() if task.source}
+    outcomes = {name: labels.outcomes_of(came, name, task) for name, task in tasks.items()}
+    return Events(came, outcomes, labels.nearby(good, outcomes, shop.spec))
+
+
+def _facts(shop: Shop, batch: Batch, good: DataFrame, events: Events) -> tuple[DataFrame, Counts]:
     """Return the facts as known by each ``_until``, and the counts of the days that want them.
 
     Counts are those of what was known by the end of the day itself, which never changes; a day
     that has them is left out.
     """
     spec, attributes = shop.spec, shop.raw.tables(batch)
-    outcomes = {
-        name: labels.outcomes_of(came, name, task)
-        for name, task in spec.tasks.items()
-        if task.source and came is not None
-    }
     # Of a day whose as_of is its own end, both are the same; else its samples want no day before.
     own = (F.col(DAY) >= F.col(FOR)) | (F.col(UNTIL) == F.col(FOR))
-    now = settle(_attributed(good.where(own), outcomes, spec, attributes))
+    facts = _attributed(good.where(own), events.where(own), spec, attributes)
+    now = settle(facts, parted=LOT in facts.columns)
     wanted = _counts_wanted(shop, batch)
     if not wanted:
         return now, Counts(None, wanted)
-    if not outcomes or all(batch.as_of[day] == day for day in wanted):
-        then = _known_then(now, wanted)
+    known = _known_then(wanted)
+    if not events.outcomes or all(batch.as_of[day] == day for day in wanted):
+        then = now.where(known)
     else:
-        early = {name: _known_then(events, wanted) for name, events in outcomes.items()}
-        then = _attributed(_known_then(good, wanted), early, spec, attributes)
+        then = _attributed(good.where(known), events.where(known, known), spec, attributes)
     counts = daily_counts(samples.happened(then, spec), spec)
     # The later days of several read them, before they are written.
     return now, Counts(settle(counts) if len(batch.days) > 1 else counts, wanted)
 
 
 def _attributed(
-    good: DataFrame,
-    outcomes: Mapping[str, DataFrame],
-    spec: Spec,
-    attributes: Mapping[str, DataFrame],
+    good: DataFrame, events: Events, spec: Spec, attributes: Mapping[str, DataFrame]
 ) -> DataFrame:
     """Return the facts of each ``_for``: its impressions, those before it with an outcome on it."""
-    found = labels.attribute_all(good, outcomes, spec)
-    matters = F.col(DAY) == F.col(FOR)
-    for name in outcomes:
-        happened = F.col(labels.outcome_name(name))
-        matters = matters | (cells.day_of(happened, spec.timezone) == F.col(FOR))
-    return samples.facts(dealt_out(found.where(matters), labels.ID), spec, attributes)
+    outcomes = events.outcomes
+    firsts = labels.followed(events.near, outcomes, spec) if outcomes else None
+    return samples.facts(labels.of_the_day(good, firsts, spec), spec, attributes)
 
 
 def _counts_wanted(shop: Shop, batch: Batch) -> dict[date, dict[str, Any]]:
@@ -356,10 +379,10 @@ def _counts_wanted(shop: Shop, batch: Batch) -> dict[date, dict[str, Any]]:
     return wanted
 
 
-def _known_then(frame: DataFrame, days: Iterable[date]) -> DataFrame:
-    """Keep what had arrived by the end of ``_for``, where that is one of ``days``."""
+def _known_then(days: Iterable[date]) -> Column:
+    """Return whether a row had arrived by the end of ``_for``, where that is one of ``days``."""
     known = F.col(ARRIVED).isNull() | (F.col(ARRIVED) <= F.col(FOR))
-    return frame.where(known & F.col(FOR).isin([day.isoformat() for day in days]))
+    return known & F.col(FOR).isin([day.isoformat() for day in days])
 
 
 def _came(shop: Shop, batch: Batch) -> DataFrame | None:
@@ -387,11 +410,11 @@ def _stream(shop: Shop, batch: Batch, stream: str) -> DataFrame:
     return labels.came(batch.spread(events, stream, wanted), stream, tasks)
 
 
-def _dropped(
-    shop: Shop, batch: Batch, good: DataFrame, came: DataFrame | None
-) -> dict[str, dict[str, dict[str, int]]]:
+def _dropped(shop: Shop, batch: Batch, events: Events) -> dict[str, dict[str, dict[str, int]]]:
     """Count what can't be used of outcome streams and tables: day → source → reason → rows."""
-    found = labels.lost(came, good, shop.spec) if came is not None else {}
+    found = {}
+    if events.came is not None:
+        found = labels.lost(events.came, events.near, shop.spec)
     for day in batch.dates:
         refused = shop.raw.refused(batch, day)
         if refused:

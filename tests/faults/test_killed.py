@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -26,30 +27,49 @@ DEADLY = """
 import os, signal, sys, threading, time
 from pathlib import Path
 import features.tables as tables
-when, target, *words = sys.argv[1:]
-write = tables.write_deltalake
+when, target, size, *words = sys.argv[1:]
+write, replace_days = tables.write_deltalake, tables.replace_days
 
 def die():
+    from pyspark import SparkContext
+    own = getattr(SparkContext._gateway, "proc", None)
+    if size == "large" and own:
+        os.kill(own.pid, signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
-def watch(path):
-    before = set(Path(path).rglob("*.parquet"))
-    while set(Path(path).rglob("*.parquet")) == before:
+def watch(path, files):
+    before = set(Path(path).rglob(files))
+    while set(Path(path).rglob(files)) == before:
         pass
     die()
+
+def wait_for(path, files):
+    threading.Thread(target=watch, args=[path, files], daemon=True).start()
 
 def deadly(path, *args, **kwargs):
     mine = str(path).endswith("/" + target)
     if mine and when == "before the commit":
         die()
     if mine and when == "while writing files":
-        threading.Thread(target=watch, args=[path], daemon=True).start()
+        wait_for(path, "*.parquet")
     write(path, *args, **kwargs)
     if mine:
         time.sleep(2 if when == "while writing files" else 0)
         die()
 
-tables.write_deltalake = deadly
+def deadly_days(frame, lake, table, *args, **kwargs):
+    if table == target:
+        files = {"while writing files": "*.parquet", "after the commit": "*.json"}
+        wait_for(lake.path(table), files[when])
+    replace_days(frame, lake, table, *args, **kwargs)
+    time.sleep(2 if table == target else 0)
+
+if size == "large":
+    from jobs import partition
+    partition.BULK = 0
+    tables.replace_days = deadly_days
+else:
+    tables.write_deltalake = deadly
 from jobs.cli import main
 sys.argv = ["autoifs", *words]
 main()
@@ -86,7 +106,7 @@ def words(shop: Shop) -> list[str]:
     return ["samples", "run", "--from", ONE, "--to", TWO, *source]
 
 
-def content(shop: Shop) -> dict[str, list[str]]:
+def content(shop: Shop, names: Iterable[str] = TABLES) -> dict[str, list[str]]:
     """Return the rows of every table, without what says who wrote them and when."""
     lake = Lake(str(shop.home / "lake"), "shop")
     return {
@@ -97,7 +117,7 @@ def content(shop: Shop) -> dict[str, list[str]]:
             )
             for row in lake.open(table).to_pyarrow_table().to_pylist()
         )
-        for table in TABLES
+        for table in names
     }
 
 
@@ -107,13 +127,13 @@ def said(shop: Shop) -> list[dict[str, Any]]:
     return [{key: one.get(key) for key in ("content_hash", "fingerprint")} for one in found]
 
 
-def killed(shop: Shop, command: list[str], when: str, table: str) -> int:
+def killed(shop: Shop, command: list[str], when: str, table: str, size: str) -> int:
     """Run the command in a process that ends itself with -9; return its status."""
     shop.folder.mkdir(exist_ok=True)
     script = shop.folder / "deadly.py"
     script.write_text(DEADLY)
     return subprocess.run(
-        [sys.executable, str(script), when, table, *command],
+        [sys.executable, str(script), when, table, size, *command],
         env=shop.environment,
         cwd=Path.cwd(),
         capture_output=True,
@@ -124,7 +144,7 @@ def killed(shop: Shop, command: list[str], when: str, table: str) -> int:
 def completes(two_days: Shop, quiet: Shop, when: str, table: str) -> None:
     """Kill a run, run again, and compare with the run that nothing happened to."""
     hit = in_home(two_days, f"{when} {table}")
-    assert killed(hit, words(two_days), when, table) == -signal.SIGKILL
+    assert killed(hit, words(two_days), when, table, "small") == -signal.SIGKILL
     done = hit.run_bare(*words(two_days))
     assert done.code == 0, done.stderr
     assert content(hit) == content(quiet)
@@ -149,6 +169,23 @@ def test_at_whatever_commit_a_run_is_killed_the_next_one_completes_it(
     two_days: Shop, quiet: Shop, when: str, table: str
 ) -> None:
     completes(two_days, quiet, when, table)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("when", ["while writing files", "after the commit"])
+@pytest.mark.parametrize("table", ["staged", "samples"])
+def test_when_spark_is_killed_in_a_large_day_the_next_run_completes_it(
+    two_days: Shop, quiet: Shop, when: str, table: str
+) -> None:
+    hit = in_home(two_days, f"large {when} {table}")
+    alone = {k: v for k, v in hit.environment.items() if not k.startswith("PYSPARK_GATEWAY")}
+    with_own_jvm = replace(hit, environment=alone)
+    assert killed(with_own_jvm, words(two_days), when, table, "large") == -signal.SIGKILL
+    assert hit.run_bare(*words(two_days)).code == 0
+    # Each of the days was encoded by itself: their tokens may have got other indices.
+    same = ("samples", "quarantine", "counts")
+    assert content(hit, same) == content(quiet, same)
+    assert said(hit) == said(quiet)
 
 
 def test_two_builders_of_one_day_lose_and_double_nothing(two_days: Shop, quiet: Shop) -> None:

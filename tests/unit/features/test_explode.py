@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pyspark.sql import functions as F
 
-from features.explode import SEPARATOR, explode_keys, values_of
+from features.explode import SEPARATOR, explode_keys
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -25,7 +25,7 @@ def test_a_key_is_made_of_one_value_of_each_column_and_of_no_missing_one(
     frame = spark.createDataFrame(
         ROWS, "id string, user string, tags array<string>, marks array<string>"
     )
-    user, tags, marks = values_of(F.col("user"), multi=False), F.col("tags"), F.col("marks")
+    user, tags, marks = (F.col("user"), False), (F.col("tags"), True), (F.col("marks"), True)
     keys = {"user": [user], "tags": [tags], "user+tags": [user, tags], "both": [tags, marks]}
     found = explode_keys(frame, ["id"], keys, "of", "key")
     assert found.columns == ["id", "of", "key"]

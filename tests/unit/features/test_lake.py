@@ -1,9 +1,12 @@
 """Tables written and read without a JVM."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from deltalake import CommitProperties, write_deltalake
 
 from features.errors import LakeError
 from features.lake import Lake
@@ -62,3 +65,31 @@ def test_a_table_that_cannot_be_written_is_named_in_one_sentence(tmp_path: Path)
     rows = pa.table({"ds": ["2026-01-01"], "step": ["train"]})
     with pytest.raises(LakeError, match=r"can't write .*shop/runs \(.*\); free space or"):
         Lake(str(tmp_path), "shop").replace("runs", {"ds": "2026-01-01"}, rows)
+
+
+def test_what_commits_say_is_read_on_and_a_new_table_in_the_old_one_s_place_starts_anew(
+    tmp_path: Path,
+) -> None:
+    lake = Lake(str(tmp_path), "shop")
+
+    def commit(ds: str, note: str) -> None:
+        said = {"userMetadata": json.dumps({"ds": ds, "note": note})}
+        write_deltalake(
+            lake.path("samples"),
+            pa.table({"ds": [ds]}),
+            mode="append",
+            commit_properties=CommitProperties(custom_metadata=said),
+        )
+
+    def notes() -> dict[str, tuple[str, int]]:
+        return {ds: (said["note"], said["version"]) for ds, said in lake.commits("samples").items()}
+
+    commit("2026-01-01", "first")
+    commit("2026-01-02", "other")
+    assert notes() == {"2026-01-01": ("first", 0), "2026-01-02": ("other", 1)}
+    commit("2026-01-01", "again")
+    commit("2026-01-01", "and again")
+    assert notes() == {"2026-01-01": ("and again", 3), "2026-01-02": ("other", 1)}
+    shutil.rmtree(lake.path("samples"))
+    commit("2026-01-03", "new")
+    assert notes() == {"2026-01-03": ("new", 0)}
