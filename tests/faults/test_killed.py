@@ -26,6 +26,7 @@ WHO_AND_WHEN = {"vocabulary": {"run_id", "ds"}}
 DEADLY = """
 import os, signal, sys, threading, time
 from pathlib import Path
+from urllib.parse import unquote
 import features.tables as tables
 when, target, size, *words = sys.argv[1:]
 write, replace_days = tables.write_deltalake, tables.replace_days
@@ -46,13 +47,14 @@ def watch(path, files):
 def wait_for(path, files):
     threading.Thread(target=watch, args=[path, files], daemon=True).start()
 
-def deadly(path, *args, **kwargs):
-    mine = str(path).endswith("/" + target)
+def deadly(table, *args, **kwargs):
+    path = unquote(table.table_uri).removeprefix("file://").rstrip("/")
+    mine = path.endswith("/" + target)
     if mine and when == "before the commit":
         die()
     if mine and when == "while writing files":
         wait_for(path, "*.parquet")
-    write(path, *args, **kwargs)
+    write(table, *args, **kwargs)
     if mine:
         time.sleep(2 if when == "while writing files" else 0)
         die()
