@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from training import night as rooms
     from training.architecture import Kind
     from training.history import Progress
+    from training.material import Pinned
     from training.ranks import Ranks
     from training.schedule import Decision
 
@@ -95,10 +96,10 @@ def _decide(
     ``night`` describes it for the result, ``done`` is there when it was done before, and ``before``
     is the folder of the version before it, if there is one.
     """
-    from training import night, schedule
+    from training import material, night, schedule
 
     with watch.step("pin"):
-        pinned = night.pin(spec, lake, day)
+        pinned = material.pin(spec, lake, day)
     with watch.step("registry"):
         versions = registry.list()
     decision = schedule.decide(
@@ -125,7 +126,7 @@ def registry_of(spec: Spec, home: Home) -> Registry:
 
 
 def _describe(
-    spec: Spec, pinned: "rooms.Pinned", decision: "Decision", day: date, fingerprint: str
+    spec: Spec, pinned: "Pinned", decision: "Decision", day: date, fingerprint: str
 ) -> dict[str, Any]:
     from training.schedule import search_key
 
@@ -194,11 +195,12 @@ def _fit_both(
     from training import night
     from training.checkpoint import Checkpoints, stopping
     from training.masks import Masks, flips
+    from training.material import pin, read
 
     said = order["night"]
     with watch.step("read"):
         versions = said["delta_version_encoded"], said["vocabulary_version"]
-        material = night.read(spec, lake, night.pin(spec, lake, day, versions))
+        material = read(spec, lake, pin(spec, lake, day, versions))
     with watch.step("teach"), _bar("teacher", ranks) as report:
         material = night.teach(spec, material, report, ranks)
     before = night.masks_in(Path(order["before"])) if "before" in order else None

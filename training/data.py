@@ -1,20 +1,26 @@
 """Encoded partitions as compact arrays, read through Arrow from one pinned Delta version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from numpy.typing import NDArray
+from pyarrow.fs import FileSystem
 
 from features.errors import TrainingError
 from features.lake import Lake
 from features.spec.layout import Layout
 
+BUFFER = 1 << 20
+"""Bytes of a column that are fetched at once."""
 TOKENS = 32
 """Tokens of a multi-value feature that are read a row; the ones after it are left out."""
 
@@ -82,12 +88,18 @@ def label_counts(
         return {}
     columns = [f"y_{task}" for task in layout.tasks]
     _check_columns(table, columns)
-    rows = table.to_pyarrow_table(filters=[("ds", "in", days)], columns=["ds", *columns])
-    known = rows.group_by("ds").aggregate([(column, "count") for column in columns]).to_pylist()
-    return {
-        date.fromisoformat(row["ds"]): {task: row[f"y_{task}_count"] for task in layout.tasks}
-        for row in known
-    }
+    rows = table.to_pyarrow_dataset()
+    return {date.fromisoformat(day): _known(rows, day, layout.tasks) for day in days}
+
+
+def _known(rows: ds.Dataset, day: str, tasks: Sequence[str]) -> dict[str, int]:
+    """Return how many labels of each task are known on a day, from a batch of it at a time."""
+    known = dict.fromkeys(tasks, 0)
+    columns = [f"y_{task}" for task in tasks]
+    for batch in rows.to_batches(columns=columns, filter=ds.field("ds") == day):
+        for task, column in zip(tasks, batch.columns, strict=True):
+            known[task] += len(column) - column.null_count
+    return known
 
 
 def read_days(
@@ -107,8 +119,7 @@ def read_days(
     """
     opened = lake.open(table, version)
     wanted = [day.isoformat() for day in days]
-    names = [column.name for column in layout.columns]
-    columns = ["sample_id", "user", "scenario", *(f"y_{task}" for task in layout.tasks), *names]
+    columns = ["sample_id", "user", *trained_columns(layout)]
     _check_columns(opened, columns)
     rows = opened.to_pyarrow_table(filters=[("ds", "in", wanted)], columns=["ds", *columns])
     rows = rows.sort_by([("ds", "ascending"), ("sample_id", "ascending")])
@@ -116,8 +127,86 @@ def read_days(
     found = {str(day) for day in np.unique(dataset.ds)}
     for day in wanted:
         if day not in found:
-            raise TrainingError(f"{table} has no row of {day}; build it: autoifs backfill")
+            raise _no_row(table, day)
     return dataset
+
+
+def trained_columns(layout: Layout) -> tuple[str, ...]:
+    """Return the columns of ``encoded`` that a network reads, or learns from."""
+    labels = (f"y_{task}" for task in layout.tasks)
+    return ("scenario", *labels, *(column.name for column in layout.columns))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A row group of a Parquet file."""
+
+    open: Callable[[], pq.ParquetFile]
+    """Opens the file anew."""
+    index: int
+    rows: int
+    schema: pa.Schema
+    """The table's, to which columns that an older file lacks or has otherwise are brought."""
+
+    def slices(self, columns: Sequence[str], most: int) -> Iterator[pa.Table]:
+        """Yield its rows in order, at most ``most`` at a time."""
+        wanted = pa.schema([self.schema.field(name) for name in columns])
+        with self.open() as file:
+            if self.rows <= most:
+                held = file.read_row_group(self.index, columns=list(columns), use_threads=False)
+                yield _brought_to(wanted, held)
+                return
+            for batch in file.iter_batches(
+                most, row_groups=[self.index], columns=list(columns), use_threads=False
+            ):
+                yield _brought_to(wanted, pa.Table.from_batches([batch]))
+
+
+def _brought_to(wanted: pa.Schema, table: pa.Table) -> pa.Table:
+    if table.schema.equals(wanted):
+        return table
+    missing = [field for field in wanted if field.name not in table.column_names]
+    for field in missing:
+        table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(wanted.names).cast(wanted)
+
+
+def row_groups(lake: Lake, layout: Layout, days: Sequence[date], version: int) -> tuple[Group, ...]:
+    """Return the row groups of some days of ``encoded``, by day and first sample id.
+
+    Raises:
+        TrainingError: a day has no rows, or the table lacks a column of ``layout``.
+    """
+    table = lake.open("encoded", version)
+    _check_columns(table, trained_columns(layout))
+    rows = table.to_pyarrow_dataset()
+    found: list[tuple[str, str, Group]] = []
+    for day in days:
+        files = list(rows.get_fragments(filter=ds.field("ds") == day.isoformat()))
+        if not sum(file.metadata.num_rows for file in files):
+            raise _no_row("encoded", day.isoformat())
+        for file in files:
+            opened = partial(_open, file.filesystem, file.path, file.metadata)
+            for group in file.row_groups:
+                first = (group.statistics or {}).get("sample_id", {}).get("min", "")
+                one = Group(opened, group.id, group.num_rows, rows.schema)
+                found.append((day.isoformat(), first, one))
+    return tuple(one[2] for one in sorted(found, key=lambda one: one[:2]))
+
+
+def first_rows(groups: Sequence[Group], layout: Layout, day: date, count: int) -> Dataset:
+    """Return the first rows of the first of ``groups``, which is of ``day``."""
+    columns = ["sample_id", "user", *trained_columns(layout)]
+    rows = next(groups[0].slices(columns, count)).slice(0, count)
+    days = pa.array([day.isoformat()] * len(rows))
+    return _dataset(rows.append_column("ds", days), layout)
+
+
+def _open(files: FileSystem, path: str, metadata: pq.FileMetaData) -> pq.ParquetFile:
+    # A buffer, so that a column chunk is fetched as it is read on, not whole.
+    return pq.ParquetFile(
+        path, filesystem=files, metadata=metadata, buffer_size=BUFFER, pre_buffer=False
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,12 +249,25 @@ def check_vocabulary(dataset: Dataset, sizes: Mapping[str, int]) -> None:
     ]
     tokens += list(zip((column.name for column in layout.of("multi")), dataset.multi, strict=True))
     for name, indices in tokens:
-        highest = int(indices.max(initial=0))
-        if highest >= sizes[name]:
-            raise TrainingError(
-                f"encoded.{name} holds index {highest} and the vocabulary ends at "
-                f"{sizes[name] - 1}; build these days again: autoifs samples run --force"
-            )
+        check_highest(name, indices, sizes)
+
+
+def check_highest(name: str, indices: NDArray[Any], sizes: Mapping[str, int]) -> None:
+    """Refuse indices of a column that the vocabulary does not hold.
+
+    Raises:
+        TrainingError: naming the column and the index.
+    """
+    highest = int(indices.max(initial=0))
+    if highest >= sizes[name]:
+        raise TrainingError(
+            f"encoded.{name} holds index {highest} and the vocabulary ends at "
+            f"{sizes[name] - 1}; build these days again: autoifs samples run --force"
+        )
+
+
+def _no_row(table: str, day: str) -> TrainingError:
+    return TrainingError(f"{table} has no row of {day}; build it: autoifs backfill")
 
 
 def contents(lake: Lake, days: Sequence[date], version: int) -> dict[str, str]:
@@ -210,37 +312,47 @@ def _dataset(rows: pa.Table, layout: Layout) -> Dataset:
         layout=layout,
         ds=np.asarray(rows["ds"].to_numpy(), dtype="datetime64[D]"),
         sample_id=rows["sample_id"].to_numpy(),
-        user=_integers(rows["user"]).astype(np.int64),
-        scenario=_scenarios(rows, layout),
-        categories=_stack(
-            [_integers(rows[column.name]) for column in layout.of("category")], len(rows), np.int32
+        user=integers_of(rows["user"]).astype(np.int64),
+        scenario=scenarios_of(rows, layout),
+        categories=side_by_side(
+            [integers_of(rows[column.name]) for column in layout.of("category")],
+            len(rows),
+            np.int32,
         ),
-        multi=tuple(_padded(rows[column.name]) for column in layout.of("multi")),
-        numbers=_stack(
-            [_floats(rows[column.name]) for column in layout.of("number")], len(rows), np.float32
+        multi=tuple(padded_tokens(rows[column.name]) for column in layout.of("multi")),
+        numbers=side_by_side(
+            [floats_of(rows[column.name]) for column in layout.of("number")], len(rows), np.float32
         ),
-        labels=_labels(rows, layout),
+        labels=labels_of(rows, layout),
     )
 
 
-def _stack(columns: list[NDArray[Any]], n: int, kind: Any) -> NDArray[Any]:
+def side_by_side(columns: Sequence[NDArray[Any]], n: int, kind: Any) -> NDArray[Any]:
+    """Return columns [n] as one array [n, columns]."""
     filled = np.empty((n, len(columns)), dtype=kind)
     for position, column in enumerate(columns):
         filled[:, position] = column
     return filled
 
 
-def _integers(column: pa.ChunkedArray) -> NDArray[Any]:
+def integers_of(column: pa.ChunkedArray) -> NDArray[Any]:
+    """Return a column's values [n], null as 0."""
     return np.asarray(pc.fill_null(column, 0).to_numpy())
 
 
-def _floats(column: pa.ChunkedArray) -> NDArray[np.float32]:
+def floats_of(column: pa.ChunkedArray) -> NDArray[np.float32]:
+    """Return a column's values [n], NaN for null; infinities are read as null."""
     values: NDArray[np.float32] = column.cast(pa.float32(), safe=False).to_numpy().copy()
     values[~np.isfinite(values)] = np.nan
     return values
 
 
-def _scenarios(rows: pa.Table, layout: Layout) -> NDArray[np.int64]:
+def scenarios_of(rows: pa.Table, layout: Layout) -> NDArray[np.int64]:
+    """Return the index of each row's scenario in ``layout``, [n].
+
+    Raises:
+        TrainingError: ``layout`` has no such scenario.
+    """
     scenario = np.asarray(pc.fill_null(rows["scenario"], -1).to_numpy(), dtype=np.int64)
     if len(scenario) and not (scenario.min() >= 0 and scenario.max() < len(layout.scenarios)):
         raise TrainingError(
@@ -251,8 +363,15 @@ def _scenarios(rows: pa.Table, layout: Layout) -> NDArray[np.int64]:
     return scenario
 
 
-def _labels(rows: pa.Table, layout: Layout) -> NDArray[np.float32]:
-    labels = _stack([_floats(rows[f"y_{task}"]) for task in layout.tasks], len(rows), np.float32)
+def labels_of(rows: pa.Table, layout: Layout) -> NDArray[np.float32]:
+    """Return the labels [n, M], NaN for null.
+
+    Raises:
+        TrainingError: a label is neither 0, 1 nor null.
+    """
+    labels = side_by_side(
+        [floats_of(rows[f"y_{task}"]) for task in layout.tasks], len(rows), np.float32
+    )
     for position, task in enumerate(layout.tasks):
         values = labels[:, position]
         wrong = values[~np.isnan(values) & (values != 0) & (values != 1)]
@@ -264,7 +383,7 @@ def _labels(rows: pa.Table, layout: Layout) -> NDArray[np.float32]:
     return labels
 
 
-def _padded(column: pa.ChunkedArray) -> NDArray[np.int32]:
+def padded_tokens(column: pa.ChunkedArray) -> NDArray[np.int32]:
     """Return rows of tokens side by side: [n, longest row but at least 1], -1 after the last."""
     whole = pa.chunked_array(column).combine_chunks()
     if isinstance(whole, pa.ChunkedArray):  # an empty column has no chunk to return

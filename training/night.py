@@ -4,44 +4,32 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from features.days import DAY, whole_days
-from features.lake import Lake
-from features.spec.layout import Layout, layout_of
 from features.spec.load import spec_hash
 from features.spec.model import Spec
 from training import artifact, calibration
-from training.architecture import Architecture, Kind, architecture_of
+from training.architecture import Architecture, Kind
 from training.artifact import Card
 from training.artifact_files import checksum, read_json
 from training.autoifs import AutoIFS
 from training.calibration import Calibration
 from training.checkpoint import Checkpoints
 from training.collapse import collapse
-from training.data import (
-    Dataset,
-    Vocabulary,
-    check_vocabulary,
-    contents,
-    label_counts,
-    read_days,
-    read_vocabulary,
-)
+from training.data import Dataset
 from training.history import Checked, Progress
 from training.lightgbm import LightGBM, grow
 from training.masks import Masks, mean_keep
+from training.material import Material, Pinned, with_targets
 from training.model import Model
-from training.prepare import NumberStats, inputs_of, measure_numbers
+from training.prepare import NumberStats
 from training.ranks import ALONE, Ranks
-from training.rows import Examples
+from training.rows import Examples, Rows
 from training.schedule import Decision
 from training.scores import predict
 from training.search import (
@@ -51,7 +39,6 @@ from training.search import (
     train_without_flows,
 )
 from training.settings import Settings, settings_of
-from training.split import Split, split_days
 from training.stage import Diverged
 from training.teacher import softened
 from training.trainer import Trainer
@@ -59,47 +46,6 @@ from training.zoo import build
 
 RECIPE = 2
 """Counts up when the same data and spec train another model, so that nights are trained again."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pinned:
-    """Which data a night trains on, fixed before anything is read."""
-
-    layout: Layout
-    split: Split
-    encoded: int
-    """Delta version of ``encoded``."""
-    vocabulary: Vocabulary
-    contents: Mapping[str, str]
-    """Day → content of its partition."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Material:
-    """A night's data as the trainer reads it, shared by every model of the night."""
-
-    train: Examples
-    validate: Examples
-    card: Card
-    """Of the challenger; another model's differs in its architecture."""
-    probe: Dataset
-    trees: "ForTrees | None" = None
-    """Where trees are grown, for the model or its teacher."""
-
-    @property
-    def cells(self) -> tuple[tuple[bool, ...], ...]:
-        """[K][M] whether the scenario has the task."""
-        return self.card.architecture.cells
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForTrees:
-    """The same rows with numbers as they are."""
-
-    train: Examples
-    validate: Examples
-    users: NDArray[np.int64]
-    """Of the training rows, [n]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,34 +66,6 @@ class Fitted:
     looks: list[dict[str, Any]]
 
 
-def pin(spec: Spec, lake: Lake, night: date, versions: tuple[int, int] | None = None) -> Pinned:
-    """Choose the days and fix the versions that ``night`` trains on.
-
-    Args:
-        spec: the product.
-        lake: its tables.
-        night: the day trained for.
-        versions: of ``encoded`` and ``vocabulary``, where another process chose them; left out, the
-            newest.
-
-    Raises:
-        LakeError: no encoded table; TrainingError: days or labels are missing.
-    """
-    layout = layout_of(spec)
-    encoded, vocabulary = versions or (lake.open("encoded").version(), None)
-    window = whole_days(spec.training.window)
-    counts = label_counts(lake, layout, night - (window - 1) * DAY, night, encoded)
-    validate = whole_days(spec.training.validate_on)
-    split = split_days(night, counts, layout.tasks, window=window, validate=validate)
-    return Pinned(
-        layout=layout,
-        split=split,
-        encoded=encoded,
-        vocabulary=read_vocabulary(lake, layout, vocabulary),
-        contents=contents(lake, split.read, encoded),
-    )
-
-
 def fingerprint(spec: Spec, pinned: Pinned, decision: Decision) -> str:
     """Return a hash of all that decides the model: data, spec, masks it starts from, recipe."""
     said = {
@@ -159,30 +77,6 @@ def fingerprint(spec: Spec, pinned: Pinned, decision: Decision) -> str:
         "frozen_from": None if decision.search else decision.previous,
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def read(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
-    """Read the training and validation days and put them on the network's scale."""
-    layout = pinned.layout
-    dataset = read_days(lake, layout, pinned.split.read, pinned.encoded)
-    check_vocabulary(dataset, pinned.vocabulary.sizes)
-    train, validate = dataset.on(pinned.split.train), dataset.on(pinned.split.validate)
-    architecture = architecture_of(spec, layout, pinned.vocabulary.sizes, spec.training.model)
-    stats = measure_numbers(train)
-    return Material(
-        train=_examples(train, stats, architecture),
-        validate=_examples(validate, stats, architecture),
-        card=Card(
-            architecture=architecture,
-            layout=layout,
-            stats=stats,
-            vocabulary_version=pinned.vocabulary.version,
-            vocabulary_id=pinned.vocabulary.id,
-            spec_hash=spec_hash(spec),
-        ),
-        probe=validate.take(slice(0, artifact.PROBE_ROWS)),
-        trees=_for_trees(train, validate, architecture) if _grows_trees(spec) else None,
-    )
 
 
 def teach(
@@ -208,11 +102,6 @@ def teach(
             report=report,
         )
     return with_targets(material, ranks.from_first(targets))
-
-
-def with_targets(material: Material, targets: Tensor) -> Material:
-    """Return ``material`` with other targets [n, M] in place of the training rows' labels."""
-    return replace(material, train=replace(material.train, labels=targets))
 
 
 def fit(
@@ -258,7 +147,7 @@ def fit(
         )
         learned = _learn(spec, material, trainer, card, folder, frozen)
     looks = [look.to_json() for look in learned.looks]
-    model = learned.model
+    model = learned.model.cpu()
     card = replace(card, architecture=model.architecture)
     if ranks.first:
         artifact.save(
@@ -382,14 +271,21 @@ def _calibrated(spec: Spec, model: Model, material: Material) -> Calibration | N
     if spec.training.calibration == "none":
         return None
     trees = material.trees if isinstance(model, LightGBM) else None
-    rows, layout = (trees or material).validate, material.card.layout
-    return calibration.fit(
-        torch.sigmoid(predict(model, rows.inputs).double()).numpy(),
-        rows.labels.numpy(),
-        rows.inputs.scenario.numpy(),
-        layout.scenarios,
-        layout.tasks,
-    )
+    said, labels, scenario = _validated(model, (trees or material).validate)
+    layout = material.card.layout
+    return calibration.fit(said, labels, scenario, layout.scenarios, layout.tasks)
+
+
+def _validated(
+    model: Model, rows: Examples | Rows
+) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.int64]]:
+    """Return probabilities [n, M], labels [n, M] and scenarios [n] of all rows."""
+    parts = [
+        (predict(model, one.inputs).double().sigmoid(), one.labels.clone(), one.inputs.scenario)
+        for one in ([rows] if isinstance(rows, Examples) else rows.chunks())
+    ]
+    said, labels, scenario = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
+    return said, labels, scenario
 
 
 def _masks(model: Model) -> Literal["cells", "rows"] | None:
@@ -404,26 +300,6 @@ def _card(material: Material, kind: Kind, frozen: Masks | None) -> Card:
         architecture = replace(architecture, gates="strength", context=())
     stats = NumberStats.untouched() if kind == "lightgbm" else material.card.stats
     return replace(material.card, architecture=architecture, stats=stats)
-
-
-def _examples(rows: Dataset, stats: NumberStats, architecture: Architecture) -> Examples:
-    """Return rows as a model reads them; a cell that does not exist has no label."""
-    inputs = inputs_of(rows, stats, architecture.sizes)
-    cells, labels = torch.tensor(architecture.cells), torch.from_numpy(rows.labels)
-    return Examples(inputs, labels.masked_fill(~cells[inputs.scenario], torch.nan))
-
-
-def _for_trees(train: Dataset, validate: Dataset, architecture: Architecture) -> ForTrees:
-    raw = NumberStats.untouched()
-    return ForTrees(
-        train=_examples(train, raw, architecture),
-        validate=_examples(validate, raw, architecture),
-        users=train.user,
-    )
-
-
-def _grows_trees(spec: Spec) -> bool:
-    return spec.training.model == "lightgbm" or spec.training.teacher is not None
 
 
 def _keep_last_good(folder: Path, model: Model, card: Card, probe: Dataset) -> Path:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 
 from training.data import Dataset
 
@@ -57,18 +58,49 @@ class NumberStats:
         return cls(log=log, mean=mean, std=std, raw=said.get("raw", False))
 
 
+@dataclass(frozen=True)
+class Moments:
+    """Count, sum of values and of squared distances to their mean of number columns, [N] each."""
+
+    count: NDArray[np.float64]
+    total: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+    @classmethod
+    def none(cls, columns: int) -> "Moments":
+        """Return the moments of no rows."""
+        return cls(*np.zeros((3, columns)))
+
+    @classmethod
+    def of(cls, numbers: NDArray[np.float32], log: tuple[bool, ...]) -> "Moments":
+        """Return the moments of ``numbers`` [n, N], nulls left out, after log1p where asked for."""
+        scaled = _logged(numbers, log)
+        known = ~np.isnan(scaled)
+        count, total = known.sum(axis=0), np.where(known, scaled, 0.0).sum(axis=0)
+        mean = total / np.maximum(count, 1)
+        return cls(count, total, (np.where(known, scaled - mean, 0.0) ** 2).sum(axis=0))
+
+    def __add__(self, other: "Moments") -> "Moments":
+        """Return the moments of both (Chan, Golub and LeVeque, 1983)."""
+        apart = other.total / np.maximum(other.count, 1) - self.total / np.maximum(self.count, 1)
+        count = self.count + other.count
+        between = apart**2 * self.count * other.count / np.maximum(count, 1)
+        return Moments(count, self.total + other.total, self.spread + other.spread + between)
+
+    def stats(self, log: tuple[bool, ...]) -> NumberStats:
+        """Return the mean and spread of each column; a column without values has 0 and 1."""
+        count = np.maximum(self.count, 1)
+        mean, spread = self.total / count, np.sqrt(self.spread / count)
+        # Below this a spread is rounding: a constant column must not blow up to ±5.
+        flat = spread <= 1e-6 * np.maximum(np.abs(mean), 1.0)
+        std = np.where(flat, 1.0, spread)
+        return NumberStats(log=log, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+
+
 def measure_numbers(dataset: Dataset) -> NumberStats:
     """Return the statistics of ``dataset``'s numbers; nulls do not count."""
     log = tuple(column.scale == "log1p" for column in dataset.layout.of("number"))
-    scaled = _logged(dataset.numbers, log)
-    known = ~np.isnan(scaled)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, scaled, 0.0).sum(axis=0) / count
-    spread = np.sqrt((np.where(known, scaled - mean, 0.0) ** 2).sum(axis=0) / count)
-    # Below this a spread is rounding: a constant column must not blow up to ±5.
-    flat = spread <= 1e-6 * np.maximum(np.abs(mean), 1.0)
-    std = np.where(flat, 1.0, spread)
-    return NumberStats(log=log, mean=tuple(mean.tolist()), std=tuple(std.tolist()))
+    return Moments.of(dataset.numbers, log).stats(log)
 
 
 def _logged(numbers: NDArray[np.float32], log: tuple[bool, ...]) -> NDArray[np.float64]:
@@ -103,6 +135,18 @@ class Inputs:
             index=self.index.index_select(0, rows),
             numbers=self.numbers.index_select(0, rows),
         )
+
+    def widened(self, widths: tuple[int, ...]) -> "Inputs":
+        """Return the same rows with room for ``widths`` tokens of each multi-value column."""
+        if widths == self.widths:
+            return self
+        alone = self.index.shape[1] - sum(self.widths)
+        singles, *bags = torch.split(self.index, [alone, *self.widths], dim=1)
+        padded = [
+            pad(bag, (0, width - bag.shape[1]), value=-1)
+            for bag, width in zip(bags, widths, strict=True)
+        ]
+        return replace(self, index=torch.cat([singles, *padded], dim=1), widths=widths)
 
     def narrow(self, start: int, length: int) -> "Inputs":
         """Return a run of rows without copying them."""

@@ -1,6 +1,6 @@
 """Labelled rows, and the order in which a trainer takes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -60,6 +60,25 @@ class Examples:
         )
 
 
+def joined_examples(parts: Sequence[Examples]) -> Examples:
+    """Return the rows of all parts, one after another; bags get the width of the widest."""
+    if len(parts) == 1:
+        return parts[0]
+    inputs = [part.inputs for part in parts]
+    widths = tuple(max(sizes) for sizes in zip(*(one.widths for one in inputs), strict=True))
+    weights = [part.weight for part in parts if part.weight is not None]
+    return Examples(
+        Inputs(
+            scenario=torch.cat([one.scenario for one in inputs]),
+            index=torch.cat([one.widened(widths).index for one in inputs]),
+            numbers=torch.cat([one.numbers for one in inputs]),
+            widths=widths,
+        ),
+        torch.cat([part.labels for part in parts]),
+        torch.cat(weights) if weights else None,
+    )
+
+
 @dataclass(frozen=True)
 class Tally:
     """How many rows there are, each counted as often as it stands for."""
@@ -95,6 +114,10 @@ class Rows(Protocol):
     @property
     def inputs(self) -> Inputs:
         """Rows spread evenly over all of them, to look at flows with: all, where they are held."""
+        ...
+
+    def placed(self, device: torch.device, ranks: Ranks) -> "Rows":
+        """Return the same rows for the training device, one of ``ranks``' processes reading."""
         ...
 
     def tally(self, scenarios: int) -> Tally:
@@ -137,6 +160,10 @@ class Held:
     def labels(self) -> Tensor:
         """All labels."""
         return self.examples.labels
+
+    def placed(self, device: torch.device, ranks: Ranks) -> "Held":
+        """Return the same rows on the training device."""
+        return Held(self.examples.to(device), ranks)
 
     def tally(self, scenarios: int) -> Tally:
         """Return how many rows and labels there are."""

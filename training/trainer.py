@@ -147,8 +147,8 @@ class Trainer:
 
     def _rows(self, rows: Examples | Rows) -> Rows:
         if isinstance(rows, Examples):
-            return Held(rows.to(self.settings.device), self.ranks)
-        return rows
+            rows = Held(rows)
+        return rows.placed(self.settings.device, self.ranks)
 
 
 def linear_decay(done: float) -> float:

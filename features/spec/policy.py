@@ -162,6 +162,9 @@ class Training(Section):
     """Whether each cell's probabilities are corrected by what its validation days showed."""
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    memory: float | None = Field(default=None, gt=0)
+    """GiB that the rows of a night may take, beyond which they are read while they train; left out:
+    a quarter of the machine's."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Of the products inside the network while it trains; weights and predictions stay float32."""
     compile: bool = False

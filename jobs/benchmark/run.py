@@ -22,7 +22,7 @@ from jobs.benchmark.worlds import MAKERS, Size, World
 from jobs.home import Home
 from jobs.register import git_commit
 from training.artifact import load
-from training.night import Material
+from training.material import Material
 from training.settings import prepare_torch, settings_of
 
 Result = dict[str, Any]
@@ -121,7 +121,7 @@ def _costs(world: World, trained: Sequence[Chosen], material: Material, repeats:
     for one in trained:
         scorer = load(Path(one.runs[0].folder))
         trees = material.trees if one.entry.model == BAR else None
-        rows = trees.train if trees else material.train
+        rows = trees.train if trees else material.held
         models[one.entry.name] = Timed(scorer.model, scorer.answering, rows)
     return costs(models, settings_of(world.spec), repeats)
 

@@ -17,6 +17,7 @@ from jobs.benchmark.protocol import Changes, Entry, Protocol
 from jobs.benchmark.worlds import World
 from training import night
 from training.artifact_files import read_json, write_json
+from training.material import Material, pin, read, with_targets
 from training.schedule import Decision
 
 log = logging.getLogger(__name__)
@@ -65,9 +66,9 @@ class Trainings:
             folder: where runs are kept.
         """
         self.world, self.protocol, self.folder = world, protocol, folder
-        self.pinned = night.pin(world.spec, world.lake, world.test)
-        self._material: night.Material | None = None
-        self._taught: night.Material | None = None
+        self.pinned = pin(world.spec, world.lake, world.test)
+        self._material: Material | None = None
+        self._taught: Material | None = None
 
     def all(self) -> Iterator[Chosen]:
         """Train what is missing of each entry, and yield its runs."""
@@ -96,11 +97,11 @@ class Trainings:
                 known.append(training)
                 yield entry
 
-    def material(self) -> night.Material:
+    def material(self) -> Material:
         """Return the training and validation rows with their labels."""
         if self._material is None:
             spec = Entry(name="", model="lightgbm").spec(self.world.spec, {}, 1)
-            self._material = night.read(spec, self.world.lake, self.pinned)
+            self._material = read(spec, self.world.lake, self.pinned)
         return self._material
 
     def _run(self, entry: Entry, trial: Changes, seed: int) -> Run:
@@ -139,7 +140,7 @@ class Trainings:
             fingerprint=fingerprint,
         )
 
-    def _rows(self, *, taught: bool) -> night.Material:
+    def _rows(self, *, taught: bool) -> Material:
         """Return the rows, with the teacher's targets if asked for."""
         if not taught:
             return self.material()
@@ -152,16 +153,16 @@ class Trainings:
         said = night.fingerprint(spec, self.pinned, DECISION) + _code()
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-    def _teach(self, material: night.Material) -> night.Material:
+    def _teach(self, material: Material) -> Material:
         """Return what the teacher makes of the labels: the same for all models, made once."""
         spec = Entry(name="", model="lightgbm").spec(self.world.spec, {}, 1)
         kept = self.folder / f"taught-{self._fingerprint(spec)}.npy"
         if not kept.is_file():
             taught = night.teach(spec, material)
             with kept.open("wb") as file:
-                np.save(file, taught.train.labels.numpy(), allow_pickle=False)
+                np.save(file, taught.held.labels.numpy(), allow_pickle=False)
         labels = torch.from_numpy(np.load(kept, allow_pickle=False))
-        return night.with_targets(material, labels)
+        return with_targets(material, labels)
 
 
 @cache

@@ -27,6 +27,7 @@ from jobs.trial import Exam, exam_of
 from training import night
 from training.artifact import Scorer, load
 from training.artifact_files import read_json
+from training.material import pin, read
 from training.registry import Registry
 from training.schedule import SEARCHED_ON, Decision
 from training.settings import prepare_torch
@@ -152,11 +153,11 @@ def _with_search_before(
 def _shelf(spec: Spec, lake: Lake, home: Home, version: Version) -> Shelf:
     tags = version.tags
     versions = int(tags["delta_version_encoded"]), int(tags["vocabulary_version"])
-    pinned = night.pin(spec, lake, date.fromisoformat(tags["ds"]), versions)
+    pinned = pin(spec, lake, date.fromisoformat(tags["ds"]), versions)
     frozen = Decision(search=False, searched_on=None, previous=version.version, reason="explained")
     key = night.fingerprint(spec, pinned, frozen)
     return Shelf(
         spec=spec,
-        material=night.teach(spec, night.read(spec, lake, pinned)),
+        material=night.teach(spec, read(spec, lake, pinned)),
         folder=home.root / "work" / spec.product / "masks" / key,
     )

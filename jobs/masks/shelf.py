@@ -11,6 +11,7 @@ from features.spec import Spec
 from training import night
 from training.artifact import Scorer, load
 from training.masks import Masks
+from training.material import Material
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ class Shelf:
     """Where one product's trainings on one split of days are kept."""
 
     spec: Spec
-    material: night.Material
+    material: Material
     folder: Path
 
     def train(self, name: str, seed: int, strength: Tensor | None) -> Scorer:

@@ -8,7 +8,10 @@ import pyarrow as pa
 import pytest
 
 from features.errors import LakeError, TrainingError
-from features.spec import Column, layout_of
+from features.spec import Column, Spec, layout_of
+from features.spec.policy import Training
+from training import night
+from training.artifact import load, verify
 from training.data import (
     check_vocabulary,
     contents,
@@ -16,6 +19,10 @@ from training.data import (
     read_days,
     read_vocabulary,
 )
+from training.material import pin, read
+from training.rows import Examples
+from training.scores import pooled_log_loss, predict
+from training.stream import Streamed
 
 
 def day(number: int) -> date:
@@ -138,3 +145,33 @@ def test_contents_change_with_the_day_that_changed_alone(shop, shop_lake, rewrit
     after = contents(shop_lake, days, shop_lake.open("encoded").version())
     assert before["2026-03-05"] == after["2026-03-05"]
     assert before["2026-03-06"] != after["2026-03-06"]
+
+
+def test_a_window_that_does_not_fit_in_memory_trains_as_it_lies(shop, shop_lake, tmp_path):
+    small = with_training(shop, memory=1e-6)
+    pinned = pin(small, shop_lake, day(8))
+    held, streamed = read(shop, shop_lake, pinned), read(small, shop_lake, pinned)
+    assert isinstance(held.train, Examples) and isinstance(streamed.train, Streamed)
+    assert len(streamed.train) == len(held.train) and len(streamed.validate) == len(held.validate)
+    assert np.allclose(streamed.card.stats.mean, held.card.stats.mean)
+    assert np.allclose(streamed.card.stats.std, held.card.stats.std)
+    assert streamed.probe.sample_id.tolist() == held.probe.sample_id.tolist()
+    fitted = night.fit(small, streamed, "autoifs", tmp_path / "model")
+    verify(fitted.folder)
+    scorer = load(fitted.folder)
+    assert scorer.calibration is not None
+    assert fitted.validation == pytest.approx(
+        pooled_log_loss(predict(scorer.model, held.validate.inputs), held.validate.labels), abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("words", [{"model": "lightgbm"}, {"teacher": {"model": "lightgbm"}}])
+def test_trees_say_that_they_need_the_window_in_memory(shop, shop_lake, words):
+    small = with_training(shop, memory=1e-6, **words)
+    with pytest.raises(TrainingError, match=r"need the window in memory.*raise training\.memory"):
+        read(small, shop_lake, pin(small, shop_lake, day(8)))
+
+
+def with_training(spec: Spec, **words: object) -> Spec:
+    said = {**spec.training.model_dump(by_alias=True), **words}
+    return spec.model_copy(update={"training": Training.model_validate(said)})
