@@ -158,6 +158,7 @@ class Trainings:
         spec = Entry(name="", model="lightgbm").spec(self.world.spec, {}, 1)
         kept = self.folder / f"taught-{self._fingerprint(spec)}.npy"
         if not kept.is_file():
+            self.folder.mkdir(parents=True, exist_ok=True)
             taught = night.teach(spec, material)
             with kept.open("wb") as file:
                 np.save(file, taught.held.labels.numpy(), allow_pickle=False)

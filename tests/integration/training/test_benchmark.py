@@ -20,8 +20,8 @@ ENTRIES = ("lightgbm", "shared_bottom", "mmoe", "autoifs")
 PROTOCOL = replace(
     QUICK,
     entries=(
-        *(Entry(name=name, model=name) for name in ENTRIES),
         Entry(name="autoifs, taught", model="autoifs", changes={"teacher": "lightgbm"}),
+        *(Entry(name=name, model=name) for name in ENTRIES),
         Entry(name="autoifs, not taught", model="autoifs", changes={"teacher": None}),
     ),
 )
