@@ -45,7 +45,7 @@ class Embeddings(nn.Module):
         found: list[Tensor] = []
         for group, table in zip(self.groups, self.tables, strict=True):
             found += self._group(group, table, rows, widths)
-        return torch.cat(found, dim=1)
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
 
     def place(self, position: int) -> slice:
         """Return where a column stands in the output: tables come in the order of their widths."""
@@ -92,7 +92,7 @@ class Embeddings(nn.Module):
             rows = rows[:, places]
         taken = table(rows)
         alone = sum(1 for position in group if position < singles)
-        found = [taken[:, :alone].flatten(1)]
+        found = [taken[:, :alone].flatten(1)] if alone else []
         at = alone
         for position in group[alone:]:
             width = widths[position]

@@ -80,6 +80,8 @@ class Trained:
         sparse = settings.embeddings.optimiser == "adagrad"
         for table in tables_of(model):
             table.sparse = sparse
+            # Torch would pick the rows of padding out of every gradient; one row is left out later.
+            table.padding_idx = None if sparse else 0
         held = {id(table.weight) for table in tables_of(model)} if sparse else set()
         rest = [one for one in model.parameters() if id(one) not in apart]
         return cls(
@@ -185,7 +187,7 @@ def _parameters(optimiser: torch.optim.Optimizer) -> list[Tensor]:
 
 
 def _merged(gradient: Tensor, ranks: Ranks) -> Tensor:
-    """Return a sparse gradient with each row once, averaged over the ranks.
+    """Return a sparse gradient with each row once but padding's, averaged over the ranks.
 
     A sort of the row numbers and one pass over the values; twice as fast as ``coalesce``.
     """
@@ -193,6 +195,8 @@ def _merged(gradient: Tensor, ranks: Ranks) -> Tensor:
     if not ranks.alone:
         rows, values = _distinct(torch.cat(ranks.gather(rows)), torch.cat(ranks.gather(values)))
         values = values / ranks.count
+    padding = int(len(rows) > 0 and rows[0] == 0)
+    rows, values = rows[padding:], values[padding:]
     return torch.sparse_coo_tensor(
         rows[None], values, gradient.shape, is_coalesced=True, check_invariants=False
     )

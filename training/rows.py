@@ -1,6 +1,6 @@
 """Labelled rows, and the order in which a trainer takes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Protocol, runtime_checkable
@@ -124,7 +124,7 @@ class Rows(Protocol):
         """Return how many rows and labels there are, of all ranks together."""
         ...
 
-    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[Batch]:
+    def batches(self, size: int, seed: int, start: int = 0) -> Generator[Batch]:
         """Yield batches of about ``size`` rows for ever, from the ``start``-th on.
 
         The rows of a batch do not depend on the number of ranks.
@@ -169,7 +169,7 @@ class Held:
         """Return how many rows and labels there are."""
         return self.examples.tally(scenarios)
 
-    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[Batch]:
+    def batches(self, size: int, seed: int, start: int = 0) -> Generator[Batch]:
         """Yield batches for ever: an epoch is a seeded permutation cut into equal batches."""
         device = self.labels.device
         for rows in islice(batches(len(self), size, seed), start, None):

@@ -93,7 +93,7 @@ class Streamed:
         """Return how many rows and labels there are, as counted before any was set aside."""
         return self.known
 
-    def batches(self, size: int, seed: int, start: int = 0) -> Iterator[Batch]:
+    def batches(self, size: int, seed: int, start: int = 0) -> Generator[Batch]:
         """Yield batches for ever, made in a thread of their own."""
         return ahead(self._batches(size, seed, start), AHEAD)
 
@@ -237,7 +237,7 @@ def read_ahead(source: Iterator[T], readers: Executor) -> Iterator[T]:
         yield cast(T, held.pop())
 
 
-def ahead(source: Generator[T], depth: int) -> Iterator[T]:
+def ahead(source: Generator[T], depth: int) -> Generator[T]:
     """Yield what ``source`` yields, up to ``depth`` of it made before it is asked for."""
     made: Queue[tuple[list[T], BaseException | None]] = Queue(depth)
     ended = threading.Event()

@@ -22,11 +22,13 @@ class Goal:
     figure: float
     limit: float
     unit: str = "×"
+    least: bool = False
+    """Whether the limit is the least that the figure may be, instead of the most."""
 
     @property
     def met(self) -> bool:
         """Whether the figure is within its limit."""
-        return self.figure <= self.limit
+        return self.figure >= self.limit if self.least else self.figure <= self.limit
 
 
 def goals_of(found: Result) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from jobs.console import Rows, Tables, show_tables, tables_in_markdown
 Result = Mapping[str, Any]
 
 _BUILD = ("impressions", "engine", "seconds", "÷ DuckDB", "peak GiB", "start, s")
-_GOALS = ("what", "figure", "goal", "met")
+GOALS = ("what", "figure", "goal", "met")
 _NAMES = {"autoifs": "autoifs", "duckdb": "DuckDB", "polars": "Polars"}
 
 
@@ -25,10 +25,10 @@ def markdown(found: Result) -> str:
 
 def _tables(found: Result) -> Tables:
     builds = [row for build in found.get("build", []) for row in _build_rows(build)]
-    goals = [_goal_row(goal) for goal in found["goals"]]
+    goals = [goal_row(goal) for goal in found["goals"]]
     tables: Tables = [
         (f"one day of samples, {found['cores']} cores", _BUILD, builds),
-        ("goals", _GOALS, goals),
+        ("goals", GOALS, goals),
     ]
     return [table for table in tables if table[2]]
 
@@ -48,6 +48,8 @@ def _build_rows(build: Result) -> Rows:
     ]
 
 
-def _goal_row(goal: Result) -> list[str]:
+def goal_row(goal: Result) -> list[str]:
+    """Return a goal's name, figure, limit and whether it is met."""
     figure, limit = (f"{goal[name]:.2f}{goal['unit']}" for name in ("figure", "limit"))
-    return [goal["what"], figure, f"≤ {limit}", "yes" if goal["met"] else "no"]
+    sign = "≥" if goal.get("least") else "≤"
+    return [goal["what"], figure, f"{sign} {limit}", "yes" if goal["met"] else "no"]

@@ -56,9 +56,9 @@ def costs(models: Mapping[str, Timed], settings: Settings, repeats: int) -> Cost
     """
     networks = {name: one for name, one in models.items() if _is_network(one.model)}
     macs = {name: macs_of(one.answering, one.rows) for name, one in networks.items()}
-    answered = _in_turn({name: _answerer(one) for name, one in models.items()}, repeats)
+    answered = in_turn({name: _answerer(one) for name, one in models.items()}, repeats)
     steps = {name: _stepper(one, settings) for name, one in networks.items()}
-    stepped = _in_turn(steps, repeats)
+    stepped = in_turn(steps, repeats)
     return {
         name: Cost(
             macs=macs.get(name),
@@ -96,7 +96,7 @@ def _answerer(one: Timed) -> Callable[[], Any]:
     return lambda: predict(one.answering, asked)
 
 
-def _in_turn(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+def in_turn(works: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
     """Return the median seconds of one core of each work, after one round to warm up."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for round_ in range(repeats + 1):

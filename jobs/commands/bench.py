@@ -1,4 +1,4 @@
-"""``autoifs bench``: the sample factory beside other engines, and what judging a model costs."""
+"""``autoifs bench``: what samples, trainings and judging a model cost, each beside something."""
 
 from typing import Annotated
 
@@ -77,6 +77,27 @@ def bench_cluster(
         return bench(home=open_home(home), rows=rows, repeats=repeats)
 
     perform("bench cluster", debug, work)
+
+
+@app.command("training")
+def bench_training(
+    only: Annotated[
+        str, typer.Option(help="Parts to measure, separated by commas.")
+    ] = "loader,step,answer,optimiser",
+    rows: Annotated[int, typer.Option(min=1000, help="Rows of the loader's table.")] = 500_000,
+    repeats: Annotated[int, typer.Option(min=1, help="Rounds of what is timed in turn.")] = 5,
+    home: HomeFolder = None,
+    debug: Debug = False,
+) -> None:
+    """Time loading, training steps, answers and the tables' optimiser, each against another way."""
+
+    def work() -> Result:
+        from jobs.bench.training import bench
+        from jobs.home import open_home
+
+        return bench(home=open_home(home), parts=only.split(","), rows=rows, repeats=repeats)
+
+    perform("bench training", debug, work)
 
 
 def _numbers(text: str) -> list[int]:

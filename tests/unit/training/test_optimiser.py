@@ -42,6 +42,7 @@ def test_a_gradient_that_names_a_row_twice_is_the_sum():
     merged = _merged(sparse([4, 1, 4], values, 6), ALONE)
     assert merged.is_coalesced()
     assert torch.equal(merged.to_dense(), sparse([4, 1, 4], values, 6).to_dense())
+    assert _merged(sparse([0, 2, 0], values, 6), ALONE)._indices().tolist() == [[2]], "padding's"
 
 
 @pytest.mark.parametrize("kind", ["autoifs", "shared_bottom", "mlp_per_cell", "causalint"])
@@ -53,7 +54,7 @@ def test_a_models_sparse_gradient_is_its_dense_one(architecture, examples, setti
         model.zero_grad()
         model.loss(rows.inputs, rows.labels, torch.ones(2)).backward()
         tables = trained.tables or [table.weight for table in _tables(model)]
-        return [one.grad.to_dense() for one in tables]
+        return [one.grad.to_dense()[1:] for one in tables]  # row 0 is padding's
 
     for first, second in zip(gradients(Embeddings()), gradients(SPARSE), strict=True):
         assert torch.allclose(first, second, atol=1e-7)
@@ -87,6 +88,7 @@ def test_rows_that_no_batch_holds_never_move(architecture, examples, settings):
     unused = torch.arange(1 + 7, 1 + 50)
     assert torch.equal(table.weight[unused], before[unused])
     assert not torch.equal(table.weight[1:8], before[1:8])
+    assert (table.weight[0] == 0).all(), "bags are padded with zeros"
 
 
 def test_the_average_of_rows_that_stood_still_is_that_of_every_step():
