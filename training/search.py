@@ -1,7 +1,8 @@
-"""AutoIFS's stages: warm up, search the flows, prune, anneal, choose, rewind, retrain.
+"""AutoIFS's stages: warm up, search the flows, prune, rewind, retrain, choose.
 
-A table of strengths is searched under a price and boxed into [0, 1]; removal gates are sigmoids
-whose temperature rises until they are hard (the official recipe).
+A table of strengths is searched under a price and boxed into [0, 1], on rows that its flows never
+saw (``crossfit``) or beside the weights; removal gates are sigmoids whose temperature rises until
+they are hard (the official recipe).
 """
 
 from dataclasses import dataclass, field

@@ -23,8 +23,9 @@ class Search(Section):
     context: tuple[str, ...] = ()
     """Columns of the features that context gates read beside the scenario."""
     recipe: Recipe = "boxed"
-    """``boxed``: strengths in [0, 1] under a price, kept as they are; ``masks``: the same, rounded
-    to 0 or 1; ``official``: sigmoid gates whose temperature rises, the only one for nets."""
+    """``crossfit``: strengths in [0, 1] under a price that learn from rows their flows never saw;
+    ``boxed``: from the same rows; ``masks``: as boxed, rounded to 0 or 1; ``official``: sigmoid
+    gates whose temperature rises, the only one for nets."""
     collapse: Annotated[float, Field(ge=0)] | None = None
     """Validation log loss that may be lost when a net's masks become one mask a cell, which can be
     frozen and answers as quickly as a plain network; left out: they stay as they are."""

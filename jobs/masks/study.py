@@ -36,8 +36,7 @@ log = logging.getLogger(__name__)
 
 NONE, TRUTH, FOUND = "none pruned", "the truth", "crossfit"
 RANDOM, EVEN = "crossfit's, in random places", "crossfit's mean for every flow"
-WEAK = "the truth, at crossfit's mean"
-BOXED, ROUNDED = "boxed", "boxed, rounded to 0 or 1"
+BOXED = "boxed"
 PAPERS, PAPERS_NONE = "official form and recipe", "official form, none pruned"
 
 
@@ -126,11 +125,7 @@ class _Models:
         found = torch.tensor(self.found[FOUND].table)
         self._given(RANDOM, shuffled(found, cells, self.seed), Search(**common))
         self._given(EVEN, even(found, cells), Search(**common))
-        mean = found.mean() / self.drawn.truth.mean()
-        self._given(WEAK, self.drawn.truth * mean, Search(**common))
         self._searched(BOXED, Search(recipe="boxed", **common))
-        rounded = torch.tensor(self.found[BOXED].table).ceil()
-        self._given(ROUNDED, rounded, Search(**common))
         self._searched(PAPERS, official)
         self._given(PAPERS_NONE, whole(cells), Search(form="official", recipe="boxed", **common))
         return self.found
