@@ -114,9 +114,9 @@ def _decide(
     known = next((one for one in versions if one.tags.get("fingerprint") == fingerprint), None)
     if not retrain and (done := _done(registry, known, folder, fingerprint)) is not None:
         return {**order, "done": done}
-    with watch.step("masks before"):
-        if decision.previous is not None:
-            order["before"] = str(registry.download(decision.previous, folder / "previous"))
+    with watch.step("version before"):
+        if (before := decision.previous or decision.start) is not None:
+            order["before"] = str(registry.download(before, folder / "previous"))
     return order
 
 
@@ -148,6 +148,7 @@ def _describe(
         "search_key": search_key(spec, pinned.layout),
         "search_reason": decision.reason,
         "previous": decision.previous,
+        "start": decision.start,
     }
 
 
@@ -195,15 +196,25 @@ def _fit_both(
     from training import night
     from training.checkpoint import Checkpoints, stopping
     from training.masks import Masks, flips
-    from training.material import pin, read
+    from training.material import pin, planned, read
+    from training.warm import Start, unknown_shares
 
     said = order["night"]
     with watch.step("read"):
         versions = said["delta_version_encoded"], said["vocabulary_version"]
-        material = read(spec, lake, pin(spec, lake, day, versions))
+        pinned = pin(spec, lake, day, versions)
+        start = Start.of(said["start"], Path(order["before"])) if said["start"] else None
+        scale = start.scorer.card.stats if start else None
+        if (
+            start
+            and scale
+            and not start.wanted(planned(spec, pinned, scale), searched=said["search"])
+        ):
+            start = scale = None
+        material = read(spec, lake, pinned, scale)
     with watch.step("teach"), _bar("teacher", ranks) as report:
         material = night.teach(spec, material, report, ranks)
-    before = night.masks_in(Path(order["before"])) if "before" in order else None
+    before = night.masks_in(Path(order["before"])) if said["previous"] else None
     fitted = {}
     kinds = {"challenger": spec.training.model, "baseline": BASELINE}
     for part in PARTS:
@@ -217,6 +228,7 @@ def _fit_both(
                 kinds[part],
                 folder / part,
                 frozen=before if part == "challenger" and not said["search"] else None,
+                start=start if part == "challenger" else None,
                 report=report,
                 ranks=ranks,
                 checkpoints=held,
@@ -226,6 +238,7 @@ def _fit_both(
     return {
         "rows": {"train": len(material.train), "validate": len(material.validate)},
         "flips": changed,
+        "unknown": unknown_shares(material.validate, material.card.layout),
         **{part: _model(one) for part, one in fitted.items()},
     }
 
@@ -263,6 +276,7 @@ def _model(fitted: "rooms.Fitted") -> dict[str, Any]:
         "shrink": fitted.shrink,
         "flows": None if fitted.strength is None else _kept(fitted.strength),
         "masks": fitted.masks,
+        "warm": fitted.warm,
         "looks": [
             {key: look[key] for key in ("stage", "step", "train_loss", "validation", "seconds")}
             for look in fitted.looks

@@ -1,5 +1,6 @@
 """AutoIFS for any number of scenarios and tasks: four information flows a cell, some pruned."""
 
+from collections.abc import Mapping
 from typing import cast
 
 import torch
@@ -9,8 +10,11 @@ from training.architecture import Architecture
 from training.blocks import ScenarioLayer, TaskUnits, trunk
 from training.embeddings import Embeddings
 from training.gates import Coefficients, Removal, TableRemoval, gates_of
-from training.model import Model
+from training.model import Begin, Model
 from training.prepare import Inputs
+
+ALIVE = 1e-3
+"""What a new scenario's own part says of every row."""
 
 
 class AutoIFS(Model):
@@ -71,6 +75,20 @@ class AutoIFS(Model):
             else:
                 found.append(sum(a.dims) + number)
         return found
+
+    def new_scenario(self) -> Mapping[str, Begin]:
+        """Return that a new scenario begins as the shared model: nothing specific is said of it."""
+        begins: dict[str, Begin] = {}
+        last = len(self.layers) - 1
+        for place in range(len(self.layers)):
+            # Were it 0, no gradient would pass the activation that is its own.
+            own = self.architecture.form == "additive" and place == last
+            begins[f"layers.{place}.down"] = Begin(1, fresh=True)
+            begins[f"layers.{place}.up"] = Begin(0, 0.0)
+            begins[f"layers.{place}.bias"] = Begin(0, ALIVE if own else 0.0)
+        if self.architecture.form == "additive":
+            begins["cell_bias"] = Begin(0)
+        return begins
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logits, [n, M]."""

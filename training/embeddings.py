@@ -7,6 +7,9 @@ from torch import Tensor, nn
 
 from training.prepare import Inputs
 
+SPREAD = 0.01
+"""Of the values that a vector begins with."""
+
 
 class Embeddings(nn.Module):
     """Every category and multi-value column, at offsets in one table for each width."""
@@ -14,7 +17,7 @@ class Embeddings(nn.Module):
     def __init__(self, sizes: Sequence[int], dims: Sequence[int], bags: int) -> None:
         """Build tables of ``sizes`` rows and ``dims`` columns; the last ``bags`` are bags."""
         super().__init__()
-        self.bags, self.dims = bags, tuple(dims)
+        self.bags, self.dims, self.sizes = bags, tuple(dims), tuple(sizes)
         self.groups = [
             [position for position, width in enumerate(dims) if width == dim]
             for dim in sorted(set(dims))
@@ -24,7 +27,7 @@ class Embeddings(nn.Module):
             # Row 0 is what the places after a row's last token read: zeros, never trained.
             rows = 1 + sum(sizes[position] for position in group)
             table = nn.Embedding(rows, dims[group[0]], padding_idx=0)
-            nn.init.normal_(table.weight, std=0.01)
+            nn.init.normal_(table.weight, std=SPREAD)
             table.weight.data[0] = 0.0
             self.tables.append(table)
         offsets = torch.zeros(len(sizes), dtype=torch.int32)
@@ -46,6 +49,29 @@ class Embeddings(nn.Module):
         for group, table in zip(self.groups, self.tables, strict=True):
             found += self._group(group, table, rows, widths)
         return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    @torch.no_grad()
+    def adopt(self, earlier: "Embeddings") -> None:
+        """Take over the tokens that ``earlier`` knows; the others begin as new ones."""
+        for position, (size, known) in enumerate(zip(self.sizes, earlier.sizes, strict=True)):
+            self.vectors(position)[:known] = earlier.vectors(position)
+            self.begin(position, torch.arange(known, size))
+
+    @torch.no_grad()
+    def begin(self, position: int, tokens: Tensor) -> None:
+        """Let tokens of a column begin: a category's as the unknown token, a bag's near nothing."""
+        own = self.vectors(position)
+        if position < len(self.sizes) - self.bags:
+            own[tokens] = own[0].clone()
+        else:
+            own[tokens] = torch.randn(len(tokens), own.shape[1]) * SPREAD
+
+    def vectors(self, position: int) -> Tensor:
+        """Return a column's part of its table, [size, dim]."""
+        group = next(place for place, held in enumerate(self.groups) if position in held)
+        start = int(self.offsets[position])  # type: ignore[index]
+        table: Tensor = self.tables[group].weight  # type: ignore[assignment]
+        return table[start : start + self.sizes[position]]
 
     def place(self, position: int) -> slice:
         """Return where a column stands in the output: tables come in the order of their widths."""

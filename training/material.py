@@ -124,8 +124,14 @@ def pin(spec: Spec, lake: Lake, night: date, versions: tuple[int, int] | None = 
     )
 
 
-def read(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
+def read(spec: Spec, lake: Lake, pinned: Pinned, scale: NumberStats | None = None) -> Material:
     """Return the training and validation rows: in memory where they fit, else as they lie.
+
+    Args:
+        spec: the settings.
+        lake: the product's tables.
+        pinned: the days and versions.
+        scale: of the numbers, for weights that learned with it; left out, the training days'.
 
     Raises:
         TrainingError: a day or a column is missing, a value is not what the contract says, or trees
@@ -137,14 +143,14 @@ def read(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
     )
     wanted = sum(group.rows for group in (*train, *validate)) * row_bytes(layout)
     if wanted <= allowed:
-        return _held(spec, lake, pinned)
+        return _held(spec, lake, pinned, scale)
     if _grows_trees(spec):
         raise TrainingError(
             f"{'trees' if spec.training.model == 'lightgbm' else 'a teacher'} need the window in "
             f"memory: its rows take about {wanted / 2**30:.1f} GiB and {allowed / 2**30:.1f} GiB "
             "are allowed; raise training.memory, shorten training.window or train a network alone"
         )
-    return _streamed(spec, lake, pinned, train, validate, allowed)
+    return _streamed(spec, lake, pinned, train, validate, allowed, scale)
 
 
 def row_bytes(layout: Layout) -> int:
@@ -162,12 +168,12 @@ def memory_of(spec: Spec) -> int:
     return min(there, int(said) if said.isdigit() else there) // 4
 
 
-def _held(spec: Spec, lake: Lake, pinned: Pinned) -> Material:
+def _held(spec: Spec, lake: Lake, pinned: Pinned, scale: NumberStats | None) -> Material:
     """Read the days and put them on the network's scale."""
     dataset = read_days(lake, pinned.layout, pinned.split.read, pinned.encoded)
     check_vocabulary(dataset, pinned.vocabulary.sizes)
     train, validate = dataset.on(pinned.split.train), dataset.on(pinned.split.validate)
-    card = _card(spec, pinned, measure_numbers(train))
+    card = planned(spec, pinned, scale or measure_numbers(train))
     return Material(
         train=_examples(train, card.stats, card.architecture),
         validate=_examples(validate, card.stats, card.architecture),
@@ -184,13 +190,15 @@ def _streamed(
     train: tuple[Group, ...],
     validate: tuple[Group, ...],
     memory: int,
+    scale: NumberStats | None,
 ) -> Material:
     """Look at the rows once, and leave them where they are."""
     layout, sizes = pinned.layout, pinned.vocabulary.sizes
     cells = architecture_of(spec, layout, sizes, spec.training.model).cells
     seen, later = (survey(groups, layout, sizes, cells) for groups in (train, validate))
     widths = tuple(map(max, seen.widths, later.widths))
-    decoder = Decoder(layout=layout, stats=seen.stats, widths=widths, cells=cells)
+    stats = scale or seen.stats
+    decoder = Decoder(layout=layout, stats=stats, widths=widths, cells=cells)
     # Lanes take most of it; validation is read by slices, when no batch is made.
     rows = [
         Streamed(groups=groups, decoder=decoder, known=one.tally, memory=memory)
@@ -200,12 +208,13 @@ def _streamed(
     return Material(
         train=rows[0],
         validate=rows[1],
-        card=_card(spec, pinned, seen.stats),
+        card=planned(spec, pinned, stats),
         probe=replace(probe, vocabulary=pinned.vocabulary.id),
     )
 
 
-def _card(spec: Spec, pinned: Pinned, stats: NumberStats) -> Card:
+def planned(spec: Spec, pinned: Pinned, stats: NumberStats) -> Card:
+    """Return what the night's model is going to be, with numbers scaled by ``stats``."""
     layout, vocabulary = pinned.layout, pinned.vocabulary
     return Card(
         architecture=architecture_of(spec, layout, vocabulary.sizes, spec.training.model),

@@ -1,16 +1,50 @@
 """What the trainer, the artifact and the jobs ask of every model of the zoo."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from features.errors import ArtifactError
 from training.architecture import Architecture
+from training.embeddings import Embeddings
 from training.losses import masked_loss
 from training.prepare import Inputs
 
 WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Where a parameter has its scenarios' parts, and how a new one's begins."""
+
+    dim: int
+    """The dimension along which one scenario's part follows another's."""
+    value: float | None = None
+    """What a new part is filled with; None: the mean of the others."""
+    fresh: bool = False
+    """Whether a new part stays as it was drawn."""
+
+    def joined(self, old: Tensor, drawn: Tensor, scenarios: Sequence[int | None]) -> Tensor:
+        """Return the parts of ``old`` where they now belong, and new ones beside them."""
+        known = 1 + max(place for place in scenarios if place is not None)
+        parts, found = self._apart(old, known), self._apart(drawn, len(scenarios)).clone()
+        for k, place in enumerate(scenarios):
+            if place is not None:
+                found.select(self.dim, k).copy_(parts.select(self.dim, place))
+            elif self.value is not None:
+                found.select(self.dim, k).fill_(self.value)
+            elif not self.fresh:
+                found.select(self.dim, k).copy_(parts.mean(self.dim))
+        return found.flatten(self.dim, self.dim + 1)
+
+    def _apart(self, whole: Tensor, parts: int) -> Tensor:
+        shape = whole.shape
+        return whole.reshape(*shape[: self.dim], parts, -1, *shape[self.dim + 1 :])
 
 
 class Model(nn.Module):
@@ -54,6 +88,33 @@ class Model(nn.Module):
     def gate_parameters(self) -> list[nn.Parameter]:
         """Return the parameters that have the gates' learning rate and no average; none here."""
         return []
+
+    def new_scenario(self) -> Mapping[str, "Begin"]:
+        """Return how a new scenario's part of each parameter begins, for a model with shared ones.
+
+        By default nothing: a scenario can't be added to what was learned.
+        """
+        return {}
+
+    @torch.no_grad()
+    def adopt(self, earlier: "Model", scenarios: Sequence[int | None]) -> None:
+        """Start from the weights of a model of the same schema, gates left out.
+
+        Args:
+            earlier: may know fewer tokens and scenarios.
+            scenarios: the place that each scenario has in ``earlier``; None: it is new.
+        """
+        tables = {name: one for name, one in self.named_modules() if isinstance(one, Embeddings)}
+        for name, table in tables.items():
+            table.adopt(cast(Embeddings, earlier.get_submodule(name)))
+        gates = {id(one) for one in self.gate_parameters()}
+        before, begins = earlier.state_dict(), self.new_scenario()
+        apart = tuple(f"{name}." for name in tables)
+        for name, held in self.state_dict(keep_vars=True).items():
+            if name in begins:
+                held.copy_(begins[name].joined(before[name], held, scenarios))
+            elif id(held) not in gates and not name.startswith(apart):
+                held.copy_(before[name])
 
     def size(self) -> int:
         """Return how many trained numbers the model has."""

@@ -29,12 +29,13 @@ from training.material import Material, Pinned, with_targets
 from training.model import Model
 from training.prepare import NumberStats
 from training.ranks import ALONE, Ranks
-from training.rows import Examples, Rows
+from training.rows import Examples, Rows, pieces
 from training.schedule import Decision
 from training.scores import predict
 from training.search import (
     Record,
     freeze_and_retrain,
+    go_on,
     search_and_retrain,
     train_without_flows,
 )
@@ -42,6 +43,7 @@ from training.settings import Settings, settings_of
 from training.stage import Diverged
 from training.teacher import softened
 from training.trainer import Trainer
+from training.warm import Start
 from training.zoo import build
 
 RECIPE = 2
@@ -64,6 +66,8 @@ class Fitted:
     masks: Literal["cells", "rows"] | None
     """Whether a table holds the masks, or a net decides row by row; None for other models."""
     looks: list[dict[str, Any]]
+    warm: dict[str, Any] | None = None
+    """Of weights that went on from a version: which, what was new, how far answers moved."""
 
 
 def fingerprint(spec: Spec, pinned: Pinned, decision: Decision) -> str:
@@ -75,6 +79,7 @@ def fingerprint(spec: Spec, pinned: Pinned, decision: Decision) -> str:
         "validate": [str(day) for day in pinned.split.validate],
         "vocabulary": [pinned.vocabulary.id, dict(pinned.vocabulary.sizes)],
         "frozen_from": None if decision.search else decision.previous,
+        **({} if decision.start is None else {"start": decision.start}),
     }
     return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -111,6 +116,7 @@ def fit(
     folder: Path,
     *,
     frozen: Masks | None = None,
+    start: Start | None = None,
     report: Callable[[Progress], None] | None = None,
     ranks: Ranks = ALONE,
     checkpoints: Checkpoints | None = None,
@@ -123,6 +129,7 @@ def fit(
         kind: which model of the zoo.
         folder: where the artifact goes, in one move.
         frozen: flows to train with; left out, AutoIFS searches its own.
+        start: the version whose weights it goes on from; left out, it starts anew.
         report: told of progress.
         ranks: the processes that train it together, of whom the first writes.
         checkpoints: where a training that was stopped goes on from.
@@ -133,6 +140,7 @@ def fit(
     """
     card = _card(material, kind, frozen)
     model = build(card.architecture, spec.training.seed)
+    warm = start.adopted_by(model, card, material.train) if start else None
     if isinstance(model, LightGBM):
         learned = _grow(spec, material, model, report)
     else:
@@ -145,7 +153,7 @@ def fit(
             ranks=ranks,
             checkpoints=checkpoints,
         )
-        learned = _learn(spec, material, trainer, card, folder, frozen)
+        learned = _learn(spec, material, trainer, card, folder, frozen, warm)
     looks = [look.to_json() for look in learned.looks]
     model = learned.model.cpu()
     card = replace(card, architecture=model.architecture)
@@ -160,6 +168,8 @@ def fit(
             calibration=_calibrated(spec, model, material),
         )
     ranks.wait()
+    if start is not None and warm is not None:
+        warm["moved"] = start.moved(artifact.load(folder), material.probe)
     strength = artifact.masks_json(model, card.layout, None, None)["strength"]
     return Fitted(
         folder=folder,
@@ -171,6 +181,7 @@ def fit(
         strength=strength,
         masks=_masks(model),
         looks=looks,
+        warm=warm,
     )
 
 
@@ -206,12 +217,15 @@ def _learn(
     card: Card,
     folder: Path,
     frozen: Masks | None,
+    warm: Mapping[str, Any] | None,
 ) -> _Learned:
     """Train a network."""
     model, record = trainer.model, Record()
+    if warm is not None:
+        record.say("start", **warm)
     initial = mean_keep(model, trainer.train.inputs) if isinstance(model, AutoIFS) else None
     try:
-        best = _train(spec, trainer, frozen, record)
+        best = _train(spec, trainer, frozen, record, warm is not None)
     except Diverged as error:
         if not trainer.ranks.first:
             raise
@@ -254,8 +268,12 @@ def _grow(
     )
 
 
-def _train(spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record) -> Checked:
+def _train(
+    spec: Spec, trainer: Trainer, frozen: Masks | None, record: Record, warm: bool
+) -> Checked:
     epochs, search = spec.training.epochs, spec.training.search
+    if warm and spec.training.warm_start and (frozen or not isinstance(trainer.model, AutoIFS)):
+        return go_on(trainer, frozen, spec.training.warm_start.epochs, record)
     if not isinstance(trainer.model, AutoIFS):
         return train_without_flows(trainer, search, epochs, record)
     if frozen is not None:
@@ -282,7 +300,7 @@ def _validated(
     """Return probabilities [n, M], labels [n, M] and scenarios [n] of all rows."""
     parts = [
         (predict(model, one.inputs).double().sigmoid(), one.labels.clone(), one.inputs.scenario)
-        for one in ([rows] if isinstance(rows, Examples) else rows.chunks())
+        for one in pieces(rows)
     ]
     said, labels, scenario = (torch.cat(column).numpy() for column in zip(*parts, strict=True))
     return said, labels, scenario

@@ -140,6 +140,11 @@ class Rows(Protocol):
         ...
 
 
+def pieces(rows: Examples | Rows) -> Iterator[Examples]:
+    """Yield rows in memory in one piece, others a piece at a time."""
+    return iter([rows]) if isinstance(rows, Examples) else rows.chunks()
+
+
 @dataclass(frozen=True)
 class Held:
     """Rows in memory, on the training device; every rank holds all of them."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any
 
@@ -33,6 +33,8 @@ class Decision:
     previous: str | None
     """The version before this night, whose masks are frozen or compared with."""
     reason: str
+    start: str | None = None
+    """The version whose weights are gone on from, where the spec asks for that and they fit."""
 
 
 def search_key(spec: Spec, layout: Layout) -> str:
@@ -63,14 +65,24 @@ def decide(
             count, so that training a past day again decides what it did then.
         evaluated: what was recorded when the version of a night was judged.
     """
-    if spec.training.model != "autoifs":
-        return Decision(search=False, searched_on=None, previous=None, reason="model has no flows")
     earlier = [one for one in versions if one[1].get("ds", "9999") < night.isoformat()]
+    if spec.training.model != "autoifs":
+        goes_on = spec.training.warm_start and spec.training.model != "lightgbm"
+        start = max(earlier, key=_age)[0] if earlier and goes_on else None
+        return Decision(
+            search=False,
+            searched_on=None,
+            previous=None,
+            reason="model has no flows",
+            start=start,
+        )
     if not earlier:
         return _search(night, None, "first night")
-    version, tags = max(earlier, key=lambda one: (one[1]["ds"], int(one[0])))
+    version, tags = max(earlier, key=_age)
+    start = version if spec.training.warm_start else None
     if tags.get(SEARCH_KEY) != search_key(spec, layout):
-        return _search(night, version, "scenarios, tasks, network or search settings changed")
+        reason = "scenarios, tasks, network or search settings changed"
+        return replace(_search(night, version, reason), start=start)
     if tags.get(MASKS) == "rows":
         return _search(night, version, "masks that a net decides row by row can't be frozen")
     last = tags.get(SEARCHED_ON)
@@ -86,7 +98,13 @@ def decide(
         searched_on=date.fromisoformat(last),
         previous=version,
         reason=f"flows of version {version}, searched {age} nights ago",
+        start=start,
     )
+
+
+def _age(one: tuple[str, Mapping[str, str]]) -> tuple[str, int]:
+    """Return what the newest version has most of: its night, then its number."""
+    return one[1]["ds"], int(one[0])
 
 
 def alarm_in(evaluated: Evaluated) -> str | None:

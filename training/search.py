@@ -84,6 +84,12 @@ def freeze_and_retrain(
     The weights get the same warm-up as on a night that searches, so that no night's model is worse
     for having trained less.
     """
+    _freeze(trainer, masks, record)
+    _warm_up(trainer, search, record)
+    return retrain(trainer, epochs, record)
+
+
+def _freeze(trainer: Trainer, masks: Masks, record: Record) -> None:
     model = autoifs_of(trainer)
     strength = strengths_of(model).strength
     if masks.strength is None:
@@ -91,8 +97,16 @@ def freeze_and_retrain(
     with torch.no_grad():
         strength.copy_(torch.tensor(masks.strength))
     record.say("freeze", kept=kept(strength, model.architecture.cells))
-    _warm_up(trainer, search, record)
-    return retrain(trainer, epochs, record)
+
+
+def go_on(trainer: Trainer, masks: Masks | None, epochs: int, record: Record) -> Checked:
+    """Train weights that an earlier night left some more, with its masks if it had any."""
+    if masks is not None:
+        _freeze(trainer, masks, record)
+        return retrain(trainer, epochs, record)
+    best = trainer.run("go on", epochs * trainer.epoch, linear_decay, seed=3)
+    record.say("go on", epochs=epochs, best_step=best.step, validation=best.validation)
+    return best
 
 
 def train_without_flows(trainer: Trainer, search: Search, epochs: int, record: Record) -> Checked:

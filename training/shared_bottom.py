@@ -1,12 +1,14 @@
 """Shared bottom: one network, one head a cell. The baseline every model must beat."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from training.architecture import Architecture
 from training.blocks import trunk
 from training.embeddings import Embeddings
-from training.model import Model
+from training.model import Begin, Model
 from training.prepare import Inputs
 
 
@@ -21,6 +23,10 @@ class SharedBottom(Model):
         widths = (*a.trunk, *a.scenario)
         self.trunk = trunk(a.width, widths, a.dropout)
         self.heads = nn.Linear(widths[-1], a.scenarios * a.tasks)
+
+    def new_scenario(self) -> Mapping[str, Begin]:
+        """Return that a new scenario's heads begin as the mean of the others'."""
+        return {"heads.weight": Begin(0), "heads.bias": Begin(0)}
 
     def forward(self, inputs: Inputs) -> Tensor:
         """Return the logits, [n, M]."""

@@ -145,6 +145,17 @@ class Embeddings(Section):
     """Of Adagrad; Adam has the network's."""
 
 
+class WarmStart(Section):
+    """A night that goes on from the weights of the version before it."""
+
+    epochs: int = Field(default=1, ge=1)
+    """Over the window, in the place of the warm-up and ``training.epochs``."""
+
+
+def _started(value: object) -> object:
+    return WarmStart() if value is True else None if value is False else value
+
+
 class Training(Section):
     """What is trained on which days, and how."""
 
@@ -162,6 +173,8 @@ class Training(Section):
     """Whether each cell's probabilities are corrected by what its validation days showed."""
     seed: int = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    warm_start: Annotated[WarmStart | None, BeforeValidator(_started)] = None
+    """Left out: every night trains from fresh weights. Trees are grown anew in any case."""
     memory: float | None = Field(default=None, gt=0)
     """GiB that the rows of a night may take, beyond which they are read while they train; left out:
     a quarter of the machine's."""

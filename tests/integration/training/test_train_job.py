@@ -9,7 +9,7 @@ import pytest
 
 from features.errors import RegistryError, TrainingError
 from features.spec import layout_of
-from features.spec.policy import Teacher
+from features.spec.policy import Teacher, WarmStart
 from features.spec.search import Search
 from jobs.models import history, list_versions, promote, rollback
 from jobs.register import register
@@ -285,3 +285,27 @@ def test_models_are_listed_promoted_and_rolled_back(run, shop, home):
     ]
     assert " | rollback | 2 | 1 | slow |" in told["message"].splitlines()[2]
     assert told["events"][0]["why"] == "slow" and "@" in told["events"][0]["who"]
+
+
+def test_a_warm_night_goes_on_from_the_version_before_it_and_says_what_moved(run, shop, home):
+    warm = changed(shop, warm_start=WarmStart())
+    first = run(date(2026, 3, 6), spec=warm, then_register=True)
+    assert first["start"] is None and first["challenger"]["warm"] is None
+    second = run(date(2026, 3, 7), spec=warm, then_register=True)
+    assert (second["start"], second["search"]) == ("1", False)
+    said = second["challenger"]["warm"]
+    assert said["from"] == "1" and said["new_scenarios"] == []
+    assert 0 < said["moved"]["mean"] <= said["moved"]["most"]
+    assert said["moved"]["correlation"] > 0.9
+    assert second["baseline"]["warm"] is None
+    folder = home.work("shop", date(2026, 3, 7)) / "train" / "challenger"
+    stages = [one["stage"] for one in json.loads((folder / "history.json").read_text())["stages"]]
+    assert stages == ["start", "freeze", "retrain"], "no warm-up, and nothing of the night before"
+    before = home.work("shop", date(2026, 3, 6)) / "train" / "challenger"
+    assert load(folder).card.stats == load(before).card.stats, "the scale that the weights know"
+    assert set(second["unknown"]) == {"feed", "search"}
+    assert set(second["unknown"]["feed"]) == {"c_user_id", "c_item_id", "c_place"}
+
+    fewer = warm.features.model_copy(update={"numbers": warm.features.numbers[:-1]})
+    with pytest.raises(TrainingError, match="version 2 can't be gone on from: column 'n_flat' is"):
+        run(date(2026, 3, 8), spec=warm.model_copy(update={"features": fewer}))
