@@ -254,14 +254,28 @@ def _bar(model: str, ranks: "Ranks") -> "Iterator[Callable[[Progress], None] | N
     if not (STDERR.is_terminal and ranks.first):
         yield None
         return
-    import rich.progress
+    from rich import progress
 
-    with rich.progress.Progress(console=STDERR, transient=True) as shown:
-        bar = shown.add_task(model, total=None)
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.fields[rate]}"),
+        progress.TimeRemainingColumn(compact=True),
+        progress.TextColumn("left"),
+    )
+    with progress.Progress(*columns, console=STDERR, transient=True) as shown:
+        bar, stage = shown.add_task(model, total=None, rate=""), ""
 
         def report(told: "Progress") -> None:
+            nonlocal stage
+            if told.stage != stage:  # its steps take a time of their own
+                shown.reset(bar, total=told.steps)
+                stage = told.stage
             words = f"{model}: {told.stage}, loss {told.loss:.4f}"
             shown.update(bar, description=words, completed=told.step, total=told.steps)
+            if (speed := shown.tasks[0].speed) is not None:
+                shown.update(bar, rate=f"{speed:.1f} steps a second")
 
         yield report
 

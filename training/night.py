@@ -230,7 +230,8 @@ def _learn(
         if not trainer.ranks.first:
             raise
         kept = _keep_last_good(folder, model, card, material.probe)
-        raise Diverged(f"{error} (kept in {kept})") from None
+        hint = f"; {error.suspect.sentence(card.layout)}" if error.suspect else ""
+        raise Diverged(f"{error}{hint} (kept in {kept})") from None
     return _Learned(
         model=trainer.model,
         best=best,

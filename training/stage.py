@@ -18,6 +18,7 @@ from training.history import Checked, Progress
 from training.objective import Objective
 from training.optimiser import Optimiser, Trained
 from training.rows import Batch
+from training.suspect import Suspect, suspect
 
 if TYPE_CHECKING:
     from training.trainer import Trainer
@@ -31,6 +32,11 @@ APART = 104_729
 
 class Diverged(TrainingError):
     """The loss became NaN or infinite; the model holds its last good weights again."""
+
+    def __init__(self, text: str, suspect: Suspect | None = None) -> None:
+        """Say ``text``; ``suspect`` is the feature that stands out in the batch."""
+        super().__init__(text)
+        self.suspect = suspect
 
 
 class Part(Protocol):
@@ -110,7 +116,7 @@ class Stage:
         loss: Tensor = self.loss(batch.examples, batch.share)
         value, due, stop = self._agree(loss)
         if not math.isfinite(value):
-            self._diverged(value)
+            self._diverged(value, batch)
         self.optimiser.step(loss, self.trainer.ranks)
         self.average.fold()
         if self.aside is not None:
@@ -142,12 +148,14 @@ class Stage:
         objective._ddp_params_and_buffers_to_ignore = names  # type: ignore[assignment]
         return DistributedDataParallel(objective, find_unused_parameters=True)
 
-    def _diverged(self, value: float) -> None:
+    def _diverged(self, value: float, batch: Batch) -> None:
+        found = suspect(self.trainer.model, batch.examples.inputs)
         self.trainer.restore(self.kept)
         raise Diverged(
             f"the loss became {value} in batch {self.step} of {self.steps} of stage "
             f"'{self.name}'; the last good weights are kept: lower training.learning_rate or look "
-            "for extreme numbers"
+            "for extreme numbers",
+            found,
         )
 
     def _look(self, seconds: float, extra: dict[str, Any]) -> Checked:

@@ -128,6 +128,35 @@ def test_a_loss_that_is_no_number_names_the_batch_and_leaves_the_last_good_weigh
     assert all(torch.equal(good[name], value) for name, value in trainer.state().items())
 
 
+def test_the_feature_that_stands_out_is_named_when_a_loss_is_no_number(
+    architecture, examples, settings, layout
+):
+    def said(break_it) -> str:
+        rows, model = examples(256), build(architecture(), 1)
+        break_it(rows, model)
+        trainer = Trainer(model, rows, rows, settings())
+        with pytest.raises(Diverged) as caught:
+            trainer.run("first", 9, constant)
+        return caught.value.suspect.sentence(layout)
+
+    def number(rows: Examples, _) -> None:
+        rows.inputs.numbers[:, 1] = math.nan
+
+    def token(rows: Examples, model) -> None:
+        rows.inputs.index[::2, 1] = 3
+        with torch.no_grad():
+            model.embeddings.vectors(1)[3] = math.nan
+
+    def extreme(rows: Examples, model) -> None:
+        rows.inputs.numbers[::2, 2] = 5.0
+        with torch.no_grad():
+            model.trunk[0].bias.fill_(math.inf)
+
+    assert said(number) == "look first at feature 'age', whose values are no numbers"
+    assert said(token).startswith("look first at feature 'place', whose vectors are no numbers")
+    assert "feature 'rate', 5" in said(extreme) and "deviations off" in said(extreme)
+
+
 def test_progress_is_told(architecture, examples, settings):
     told = []
     trainer = Trainer(
