@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import urlsplit
 
 from airflow.sdk import BaseOperator, Connection
 from airflow.sdk.exceptions import (
@@ -197,6 +198,8 @@ def rights(role: str) -> dict[str, str]:
     given = {key: str(value) for key, value in found.extra_dejson.items()}
     for value in given.values():
         mask_secret(value)
+        # Of an address also the password alone, as an error may quote it.
+        mask_secret(urlsplit(value).password)
     return given
 
 

@@ -12,11 +12,15 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from features.errors import RegistryError
+
 Ask = Callable[[str, Mapping[str, Any]], Sequence[Any]]
 """Runs one statement with named parameters (``:name``) and returns its rows."""
 
 PATIENCE = 30
 """Seconds to wait for another process's transaction; a transaction of ours takes milliseconds."""
+_DENIED = "42501"
+"""PostgreSQL's code for a right that is missing."""
 ABANDONED = 60
 """Seconds after which PostgreSQL ends a transaction whose client fell silent in the middle."""
 
@@ -68,6 +72,7 @@ def changing(uri: str) -> Iterator[Ask]:
 
     Raises:
         Unreadable, Unreachable, Busy: see there; nothing was changed.
+        RegistryError: this role may not do it.
     """
     file = file_of(uri)
     if file is None:
@@ -115,6 +120,11 @@ def _postgresql(uri: str) -> Iterator[Ask]:
         # The driver's own words; SQLAlchemy's add the statement and its values.
         cause = getattr(error, "orig", None) or error
         said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]
+        if getattr(cause, "pgcode", None) == _DENIED:
+            raise RegistryError(
+                f"MLflow's database refuses it ({said}); give the role of this run the right, or "
+                "let another role run it"
+            ) from None
         kind = Unreadable if isinstance(error, ProgrammingError) else Unreachable
         raise (Busy if "lock timeout" in said else kind)(said) from None
 

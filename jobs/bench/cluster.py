@@ -27,6 +27,8 @@ Result = dict[str, Any]
 
 MANY = (1, 2)
 """Executor cores, and ranks, that are compared."""
+BUILT = 2
+"""Days of the build that is timed: its history, and itself."""
 DAYS = 4
 NIGHT = START + timedelta(days=DAYS - 1)
 JUDGED = ("register", "evaluate", "gate", "report")
@@ -41,12 +43,14 @@ _WRITES = ("Put", "Post", "Copy", "Create", "Upload", "Complete", "List")
 log = logging.getLogger(__name__)
 
 
-def bench(*, home: Home, rows: int, repeats: int) -> Result:
+def bench(*, home: Home, rows: int, night_rows: int, repeats: int) -> Result:
     """Measure a build against executor cores, a training against ranks, and a night's requests.
 
     Args:
         home: its scratch space holds raw files, tables and the servers' data meanwhile.
-        rows: impressions of each of ``DAYS`` simulated days.
+        rows: impressions of the day that is built on more and more executor cores; from
+            ``jobs.partition.BULK`` on a day is spread over all of them.
+        night_rows: impressions of each of the ``DAYS`` days with which a night is run and trained.
         repeats: how often a build is done in one session; the quickest counts.
 
     Returns:
@@ -57,16 +61,16 @@ def bench(*, home: Home, rows: int, repeats: int) -> Result:
         UserError: for too few rows.
         ServiceError: when a server or a job fails.
     """
-    if rows < 1000:
-        raise UserError("--rows: a day of fewer than 1000 impressions tells nothing; ask for more")
+    if min(rows, night_rows) < 1000:
+        raise UserError("a day of fewer than 1000 impressions tells nothing; ask for more rows")
     with (
         home.scratch() as folder,
         Store(folder=folder / "store", cache=home.cache).serving() as store,
     ):
         store.client().create_bucket(Bucket=BUCKET)
-        yard = Yard(folder, home.cache, store, rows, repeats)
-        found: Result = {"rows": rows}
-        found["build"] = [yard.build(cores) for cores in MANY]
+        yard = Yard(folder, home.cache, store, night_rows, repeats)
+        found: Result = {"rows": rows, "night_rows": night_rows}
+        found["build"] = [yard.build(rows, cores) for cores in MANY]
         found["night"], found["tables"] = yard.night(), yard.tables()
         found["train"] = [yard.train(ranks) for ranks in MANY]
     shown = _tables(found)
@@ -83,9 +87,12 @@ class Yard(Desk):
         self.raw = self._simulated(days=DAYS, rows=rows)
         self.seen = 0
 
-    def build(self, cores: int) -> Result:
+    def build(self, rows: int, cores: int) -> Result:
         """Time a day's build on so many workers of one core; the driver has none of them."""
-        log.info("a day of %d impressions on %d executor cores", self.rows, cores)
+        raw = self.folder / f"raw-{rows}"
+        if not raw.exists():
+            self._simulated(days=BUILT, rows=rows)
+        log.info("a day of %d impressions on %d executor cores", rows, cores)
         spark = Spark(
             folder=self.folder / f"spark-{cores}", cache=self.cache, workers=cores, memory="2g"
         )
@@ -97,10 +104,10 @@ class Yard(Desk):
             }
             request = Request(
                 work="cluster",
-                raw=self.raw,
+                raw=raw,
                 out=self.folder / f"cores-{cores}",
                 cache=self.cache,
-                days=(NIGHT - timedelta(days=1), NIGHT),
+                days=tuple(START + timedelta(days=number) for number in range(BUILT)),
                 cores=cores,
                 repeats=self.repeats,
             )
@@ -245,7 +252,7 @@ def _tables(found: Result) -> Tables:
             ],
         ),
         (
-            f"tables after {DAYS} days",
+            f"tables after {DAYS} days of {found['night_rows']:,} impressions",
             ("table", "data files", "commits and checkpoints", "bytes a sample"),
             [
                 [

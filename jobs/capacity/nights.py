@@ -85,7 +85,7 @@ class Simulation:
         }
         self._waiting: list[Job] = []
         self._running: list[Job] = []
-        self._out_until = 0.0
+        self._out_since = self._out_until = 0.0
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
 
@@ -152,7 +152,9 @@ class Simulation:
     def _start(self, job: Job) -> None:
         self._waiting.remove(job)
         self._running.append(job)
-        self._charge(job, f"waiting for {job.pools[0]}", self.now - job.waits_since)
+        out = max(0.0, self._out_until - max(self._out_since, job.waits_since))
+        self._charge(job, "outage", out)
+        self._charge(job, f"waiting for {job.pools[0]}", self.now - job.waits_since - out)
         for pool in job.pools:
             self._free[pool] -= 1
         job.tries, job.started = job.tries + 1, self.now
@@ -199,6 +201,8 @@ class Simulation:
 
     def _go_out(self, hours: float) -> None:
         """Nothing runs for some hours; that is no fault of the jobs that break off."""
+        if self.now >= self._out_until:
+            self._out_since = self.now
         self._out_until = max(self._out_until, self.now + hours)
         for job in list(self._running):
             job.tries -= 1

@@ -36,7 +36,7 @@ class Measured(_Strict):
     shuffle_bytes: PositiveFloat
     """An impression."""
     train_seconds: PositiveFloat
-    """A million samples, gone over once, challenger and baseline together."""
+    """A million samples of the window: all that a night trains, challenger and baseline."""
     efficiency: PositiveFloat
     """Of twice the executor cores: half of one core's seconds over those of two."""
     row_bytes: PositiveFloat
@@ -53,8 +53,6 @@ class Assumed(_Strict):
     """How many cores' training one GPU does."""
     window: PositiveInt
     """Days that a training reads."""
-    passes: PositiveFloat
-    """How often it goes over them: epochs, search and retraining."""
     build_hours: PositiveFloat
     """In which the samples must be made."""
     train_hours: PositiveFloat
@@ -168,7 +166,7 @@ def limits(costs: Costs) -> dict[str, float]:
 def _gpu_hours(costs: Costs) -> float:
     """Return the GPU hours of a night, for each impression a day."""
     known, wanted = costs.measured, costs.assumed
-    seconds = known.train_seconds / MILLION * wanted.window * wanted.passes
+    seconds = known.train_seconds / MILLION * wanted.window
     return seconds / wanted.gpu_over_core / HOUR
 
 

@@ -19,6 +19,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "triggerer": ("triggerer", "--skip-serve-logs"),
     "scheduler": ("scheduler", "--skip-serve-logs"),
 }
+TELLER = "reader"
+"""Whose rights an alert has, which any of Airflow's processes may send."""
 QUEUE = "gpu"
 WORKER = ("celery", "worker", "--queues", QUEUE, "--concurrency", "1", "--skip-serve-logs")
 
@@ -51,12 +53,12 @@ class ClusterAirflow(Server):
 
     def start_part(self, name: str) -> Part:
         """Start one of Airflow's own processes; tasks that need no GPU run under the scheduler."""
-        roles = ("builder", "trainer", "promoter") if name == "scheduler" else ()
-        return self._part(name, PARTS[name], roles)
+        tasks = ("builder", "trainer", "promoter") if name == "scheduler" else ()
+        return self._part(name, PARTS[name], (*tasks, TELLER))
 
     def start_worker(self) -> Part:
-        """Start the worker for trainings, which has the rights of a trainer and no others."""
-        return self._part("worker", WORKER, ("trainer",))
+        """Start the worker for trainings: who trains there may read what others wrote, no more."""
+        return self._part("worker", WORKER, ("trainer", TELLER))
 
     def answers(self) -> bool:
         """Return whether the processes are well."""

@@ -114,6 +114,7 @@ class Cluster:
             "AUTOIFS_LAKE": f"s3a://{BUCKET}/lake",
             "AUTOIFS_WORK": f"s3://{BUCKET}/work",
             "AUTOIFS_LOCKS": f"s3://{BUCKET}/locks",
+            "AUTOIFS_PUBLISH": f"s3://{BUCKET}/published",
             "AUTOIFS_SPARK_MASTER": self.spark.url,
             "SPARK_CONF_DIR": str(self.spark.settings),
             "MLFLOW_TRACKING_URI": self.mlflow.url,

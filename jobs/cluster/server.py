@@ -11,7 +11,7 @@ from features.errors import ServiceError
 from jobs.process import Part, free_port, start, stop
 
 HOST = "127.0.0.1"
-PATIENCE = 120.0
+PATIENCE = 300.0
 """Seconds until a server must answer: one on two idle cores, many more on busy ones."""
 
 

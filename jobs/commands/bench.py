@@ -63,7 +63,10 @@ def bench_eval(
 
 @app.command("cluster")
 def bench_cluster(
-    rows: Annotated[int, typer.Option(help="Impressions of each simulated day.")] = 500_000,
+    rows: Annotated[int, typer.Option(help="Impressions of the day that is built.")] = 500_000,
+    night_rows: Annotated[
+        int, typer.Option(help="Impressions of each day of the night that is trained.")
+    ] = 20_000,
     repeats: Annotated[int, typer.Option(min=1, help="How often a day is built.")] = 2,
     home: HomeFolder = None,
     debug: Debug = False,
@@ -74,7 +77,7 @@ def bench_cluster(
         from jobs.bench.cluster import bench
         from jobs.home import open_home
 
-        return bench(home=open_home(home), rows=rows, repeats=repeats)
+        return bench(home=open_home(home), rows=rows, night_rows=night_rows, repeats=repeats)
 
     perform("bench cluster", debug, work)
 

@@ -91,7 +91,7 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     for home in homes:
         raw = str(home.root / "raw/bazaar")
         command(home, {}, "simulate", "--days", "6", "--rows", ROWS, "--out", raw)
-    cluster = Cluster(home=homes[0], queued=45)
+    cluster = Cluster(home=homes[0], queued=60)
     try:
         cluster.start()
         yield Market(cluster, homes[1])

@@ -46,6 +46,8 @@ def test_tables_and_models_lie_on_the_object_store_and_nowhere_else(
     for table in ("samples", "encoded", "metrics", "masks", "runs"):
         assert any(key.startswith(f"lake/bazaar/{table}/_delta_log/") for key in keys), table
     assert any(key.startswith("mlflow/") and key.endswith(".safetensors") for key in keys)
+    assert "published/bazaar/reports/latest.html" in keys
+    assert "published/bazaar/models/champion.json" in keys
     assert not (market.cluster.home.root / "lake").exists()
     assert not (market.cluster.home.root / "mlflow").exists()
 

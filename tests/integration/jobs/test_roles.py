@@ -1,4 +1,5 @@
-"""Four roles with four real credentials on the object store: each may do its work and no other."""
+"""Four roles with real credentials on the object store and in the database: each may do its own
+work and no other."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,17 +8,20 @@ import pyarrow as pa
 import pytest
 
 from features import tables
-from features.errors import StoreError
+from features.errors import RegistryError, StoreError
 from features.lake import Lake
 from features.lease import acquire
 from features.objects import Objects
 from features.spec.load import parse_spec
-from jobs.cluster.cluster import ROLES, policy
-from jobs.cluster.login import Login
+from jobs.cluster.cluster import INFRA, ROLES, policy
+from jobs.cluster.login import Login, new_login
+from jobs.cluster.postgres import Postgres
 from jobs.cluster.store import Store
 from tests.unit.features.test_tables import TEXT
+from training.registry import Registry
 
 BUCKET = "roles"
+PAGE = "published/shop/reports/page.html"
 DAY = {"ds": "2026-01-01"}
 ROWS = pa.table({"ds": ["2026-01-01"], "step": ["train"]})
 
@@ -33,7 +37,12 @@ def keys(store: Store) -> dict[str, Login]:
         tables.ensure(lake(), parse_spec(TEXT, "shop.yaml"))
         for table in ("audits", "metrics", "runs"):
             lake().replace(table, DAY, ROWS)
-        for key in ("raw/day.csv", "work/shop/result", "reports/page.html", "mlflow/model"):
+        for key in (
+            "raw/day.csv",
+            "work/shop/result",
+            "published/shop/reports/page.html",
+            "mlflow/model",
+        ):
             store.client().put_object(Bucket=BUCKET, Key=key, Body=b"there")
     return made
 
@@ -92,8 +101,8 @@ WORK: dict[str, tuple[Callable[[], object], tuple[str, ...]]] = {
         lambda: acquire(objects(), "locks/shop", "test").release(),
         ("promoter",),
     ),
-    "publish a page": (put("reports/page.html"), ("promoter",)),
-    "read a page": (get("reports/page.html"), ("promoter", "reader")),
+    "publish a page": (put(PAGE), ("promoter",)),
+    "read a page": (get(PAGE), ("promoter", "reader")),
     "read models past MLflow": (get("mlflow/model"), ()),
     "write raw logs": (put("raw/day.csv"), ()),
     "take back a commit of metrics": (remove_commit("metrics"), ("trainer",)),
@@ -114,3 +123,45 @@ def test_a_role_may_do_its_own_work_and_is_denied_all_other(
         return
     with pytest.raises(StoreError, match="the object store denies it"):
         attempt()
+
+
+@pytest.fixture(scope="module")
+def entries(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Registry]:
+    """Role → the registry as it sees it, where MLflow's database has two versions."""
+    owner = new_login("mlflow")
+    postgres.make_user(owner)
+    postgres.make_database("mlflow", owner=owner.user)
+    folder = tmp_path_factory.mktemp("artifacts")
+    owned = Registry(postgres.url("mlflow", owner), "shop", folder)
+    for ds in ("2026-01-01", "2026-01-02"):
+        owned.register(parts={}, params={}, metrics=[], tags={"ds": ds})
+    owned.promote("1", "none", who="anna")
+    logins = {role: new_login(role) for role in ROLES}
+    for login in logins.values():
+        postgres.make_user(login)
+    grants = (INFRA / "postgres" / "grants.sql").read_text(encoding="utf-8")
+    postgres.ask(grants, "mlflow", owner)
+    return {
+        role: Registry(postgres.url("mlflow", login), "shop", folder)
+        for role, login in logins.items()
+    }
+
+
+@pytest.mark.parametrize("name", ROLES)
+def test_all_read_what_is_registered_and_only_the_promoter_changes_it(
+    entries: dict[str, Registry], name: str
+) -> None:
+    registry = entries[name]
+    assert [one.version for one in registry.list()] == ["2", "1"]
+    if name == "promoter":
+        registry.promote("2", "1", who=name)
+        registry.tag("2", seen="yes")
+        registry.rollback("2", who=name)
+    else:
+        for change in (
+            lambda: registry.promote("2", "1", who=name),
+            lambda: registry.tag("2", seen="no"),
+        ):
+            with pytest.raises(RegistryError, match=r"database refuses it \(permission denied for"):
+                change()
+    assert registry.held().champion == "1"

@@ -93,6 +93,8 @@ def test_days_that_grow_make_a_night_miss_its_deadline_one_day():
 def test_in_an_outage_nothing_runs_and_no_try_is_used_up():
     events = [{"night": 2, "outage": 5}]
     assert ended(events)[2] == 8.5
+    assert lost(2, events) == {"outage": 5}
+    assert lost(3, events) == {}
     held_up = [*events, {"night": 1, "late": 23}]
     # A day's samples were half made when it went out; they start over afterwards, first.
     assert ended(held_up, attempts=1)[1] == pytest.approx(24 + 5 + 3.5)

@@ -10,7 +10,7 @@ SAID = {
     "measured": {
         "build_seconds": 144.0,
         "shuffle_bytes": 500.0,
-        "train_seconds": 36.0,
+        "train_seconds": 72.0,
         "efficiency": 0.8,
         "row_bytes": 200.0,
         "requests": {"write": 100, "read": 1000},
@@ -19,7 +19,6 @@ SAID = {
     "assumed": {
         "gpu_over_core": 10.0,
         "window": 10,
-        "passes": 2.0,
         "build_hours": 1.0,
         "train_hours": 2.0,
         "executor_cores": 4,
@@ -43,7 +42,7 @@ def test_a_night_s_machines_bytes_files_and_money_follow_from_its_costs():
     assert found["core_hours"] == pytest.approx(144 * 100 / 0.8 / 3600)
     assert found["executors"] == 2  # five cores for an hour, four an executor
     assert found["shuffle_bytes"] == 5e10
-    assert found["gpu_hours"] == pytest.approx(36 * 100 * 10 * 2 / 10 / 3600)
+    assert found["gpu_hours"] == pytest.approx(72 * 100 * 10 / 10 / 3600)
     assert found["gpus"] == 1
     assert found["stored_bytes"] == {"samples": 1e11}
     assert found["files"] == {"samples": 1000}
