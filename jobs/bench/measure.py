@@ -57,10 +57,11 @@ def bench(
     found: Result = {"cores": cores}
     with home.scratch() as folder:
         desk = Desk(folder, home.cache, cores, repeats)
+        audited = min(AUDITED, max(sizes)) if "audit" in parts else None
         if "build" in parts:
-            found["build"] = [desk.engines(rows) for rows in sorted(sizes)]
-        if "audit" in parts:
-            found["audit"] = _audit(desk, found.get("build", []), max(sizes))
+            found["build"] = [desk.engines(rows, audited=rows == audited) for rows in sorted(sizes)]
+        if audited:
+            found["audit"] = _audit(desk, found.get("build", []), audited)
         if "night" in parts:
             found["night"] = desk.nights()
         if "backfill" in parts:
@@ -81,11 +82,11 @@ def _check(parts: Collection[str], sizes: Sequence[int]) -> None:
         raise UserError(f"{' and '.join(missing)} not installed; run: uv sync --group bench")
 
 
-def _audit(desk: "Desk", builds: Sequence[Result], largest: int) -> Result:
-    """Return the audit's seconds beside an aggregate pass's, at ``AUDITED`` rows if possible."""
-    rows = min(AUDITED, largest)
-    built = {build["rows"]: build["engines"]["autoifs"] for build in builds}
-    ours = built.get(rows) or desk.engines(rows, only=("autoifs",))["engines"]["autoifs"]
+def _audit(desk: "Desk", builds: Sequence[Result], rows: int) -> Result:
+    """Return the audit's seconds beside an aggregate pass's, of a day of ``rows`` impressions."""
+    built = {build["rows"]: build for build in builds}
+    day = built.get(rows) or desk.engines(rows, only=("autoifs",), audited=True)
+    ours = day["engines"]["autoifs"]
     return {"rows": rows, "audit": ours["audit"], "pass": ours["pass"]}
 
 
@@ -95,8 +96,13 @@ class Desk:
     def __init__(self, folder: Path, cache: Path, cores: int, repeats: int) -> None:
         self.folder, self.cache, self.cores, self.repeats = folder, cache, cores, repeats
 
-    def engines(self, rows: int, only: Sequence[str] = ENGINES) -> Result:
+    def engines(self, rows: int, only: Sequence[str] = ENGINES, *, audited: bool = False) -> Result:
         """Time engines on one day of ``rows`` impressions, with the day before it as history.
+
+        Args:
+            rows: impressions of each of the two days.
+            only: the engines.
+            audited: whether the audit of our day is timed too.
 
         Raises:
             UserError: when they disagree about what the day holds.
@@ -106,8 +112,10 @@ class Desk:
         found = {}
         for engine in only:
             log.info("%s: a day of %d impressions", engine, rows)
-            found[engine] = self._measured(engine, raw, days, self.folder / f"{engine}-{rows}")
-            _delete(self.folder / f"{engine}-{rows}")
+            audits = self.repeats if audited and engine == "autoifs" else 0
+            out = self.folder / f"{engine}-{rows}"
+            found[engine] = self._measured(engine, raw, days, out, audits)
+            _delete(out)
         _delete(raw)
         require_agreement(rows, {engine: one.pop("facts") for engine, one in found.items()})
         return {"rows": rows, "engines": found}
@@ -139,7 +147,9 @@ class Desk:
         self._run(["jobs", "simulate", *(str(word) for pair in wanted.items() for word in pair)])
         return out
 
-    def _measured(self, work: str, raw: Path, days: tuple[date, ...], out: Path) -> Result:
+    def _measured(
+        self, work: str, raw: Path, days: tuple[date, ...], out: Path, audits: int = 0
+    ) -> Result:
         out.mkdir(parents=True, exist_ok=True)
         request = Request(
             work=work,
@@ -149,6 +159,7 @@ class Desk:
             days=days,
             cores=self.cores,
             repeats=self.repeats,
+            audits=audits,
         )
         return self._run(["jobs.bench.child", request.text()])
 

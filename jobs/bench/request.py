@@ -23,6 +23,8 @@ class Request:
     the first day of the history, the early night and the late one."""
     cores: int
     repeats: int
+    audits: int = 0
+    """How often the audit of the day is timed, beside one aggregate pass."""
 
     @classmethod
     def of(cls, text: str) -> "Request":
