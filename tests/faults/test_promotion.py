@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -309,12 +310,14 @@ def test_a_postgresql_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
 
 
 @pytest.fixture
-def small_disk(postgres: Postgres, tmp_path: Path) -> Iterator[Path]:
+def small_disk(postgres: Postgres) -> Iterator[Path]:
     """A disk of 24 MB with a tablespace ``small``, which may hold the database ``full``."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
+    # Not below a test's folder, which PostgreSQL's own user may not enter.
+    folder = Path(tempfile.mkdtemp(prefix="autoifs-disk-"))
+    folder.chmod(0o755)
     mount = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=777", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        folder.rmdir()
         pytest.skip("no right to mount a small disk on this machine")
     tables = folder / "tables"
     tables.mkdir()
@@ -324,6 +327,7 @@ def small_disk(postgres: Postgres, tmp_path: Path) -> Iterator[Path]:
     postgres.ask('DROP DATABASE IF EXISTS "full" WITH (FORCE)')
     postgres.ask("DROP TABLESPACE small")
     subprocess.run(["umount", str(folder)], check=True)
+    folder.rmdir()
 
 
 def test_a_database_whose_disk_is_full_registers_nothing_and_goes_on_once_there_is_space(
