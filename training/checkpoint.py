@@ -3,9 +3,10 @@
 import json
 import logging
 import os
+import shutil
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 
 from features.errors import TrainingError
 from training.average import State
+from training.parts import SAID, read_parts, write_parts
 from training.ranks import ALONE, Ranks
 
 log = logging.getLogger(__name__)
@@ -65,6 +67,8 @@ class Checkpoints:
             ranks: of whom the first writes for all.
         """
         self.folder, self.identity, self.every, self.ranks = folder, identity, every, ranks
+        self.parted: Callable[[Iterable[str]], set[str]] | None = None
+        """Which tensors are parts of what all ranks hold; left out, the first rank holds it all."""
         self.stop = False
         """Set when the process was told to end."""
         self._last = time.monotonic()
@@ -86,33 +90,37 @@ class Checkpoints:
 
     def end(self, stage: int, saved: Saved) -> None:
         """Keep the end of a stage, in the place of its steps."""
+        self._write(self.folder / _end(stage), saved)
         if self.ranks.first:
-            self._write(self.folder / _end(stage), saved)
             for path in self._steps(stage):
-                path.unlink()
+                _delete(path)
 
     def keep(self, stage: int, step: int, saved: Saved) -> None:
         """Keep a step of the stage under way."""
+        self._write(self.folder / f"{_stage(stage)}-step-{step:09d}.safetensors", saved)
         if self.ranks.first:
-            self._write(self.folder / f"{_stage(stage)}-step-{step:09d}.safetensors", saved)
             for path in self._steps(stage)[:-KEPT]:
-                path.unlink()
+                _delete(path)
         self._last = time.monotonic()
 
     def clear(self) -> None:
         """Delete all of it: the training has ended."""
         if self.ranks.first and self.folder.is_dir():
-            for path in self.folder.iterdir():
-                path.unlink()
-            self.folder.rmdir()
+            _delete(self.folder)
 
     def _steps(self, stage: int) -> list[Path]:
         return sorted(self.folder.glob(f"{_stage(stage)}-step-*.safetensors"))
 
     def _write(self, path: Path, saved: Saved) -> None:
+        """Write a checkpoint: the first rank a file, or all of them a folder, each its parts."""
+        said = json.dumps({"identity": self.identity, **saved.said})
+        if self.parted is not None:
+            write_parts(path, saved.tensors, said, self.parted(saved.tensors), self.ranks)
+            return
+        if not self.ranks.first:
+            return
         self.folder.mkdir(parents=True, exist_ok=True)
         half = path.with_suffix(".half")
-        said = json.dumps({"identity": self.identity, **saved.said})
         tensors = {name: one.detach().cpu().contiguous() for name, one in saved.tensors.items()}
         save_file(tensors, half, {"said": said})
         _to_disk(half)
@@ -123,9 +131,13 @@ class Checkpoints:
         if not path.exists():
             return None
         try:
-            with safe_open(path, "pt") as file:
-                said = json.loads((file.metadata() or {})["said"])
-            tensors = load_file(path)
+            if path.is_dir():
+                said = json.loads((path / SAID).read_text())
+                tensors = read_parts(path, self.parted, self.ranks)
+            else:
+                with safe_open(path, "pt") as file:
+                    said = json.loads((file.metadata() or {})["said"])
+                tensors = load_file(path)
         except (OSError, SafetensorError, ValueError, KeyError) as error:
             log.warning("checkpoint %s is damaged (%s) and passed over", path.name, error)
             return None
@@ -185,6 +197,10 @@ def _stage(stage: int) -> str:
 
 def _end(stage: int) -> str:
     return f"{_stage(stage)}-end.safetensors"
+
+
+def _delete(path: Path) -> None:
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _to_disk(path: Path) -> None:

@@ -40,6 +40,7 @@ from training.search import (
     train_without_flows,
 )
 from training.settings import Settings, settings_of
+from training.sharded import join
 from training.stage import Diverged
 from training.teacher import softened
 from training.trainer import Trainer
@@ -155,7 +156,9 @@ def fit(
         )
         learned = _learn(spec, material, trainer, card, folder, frozen, warm)
     looks = [look.to_json() for look in learned.looks]
-    model = learned.model.cpu()
+    model = learned.model
+    join(model)
+    model.cpu()
     card = replace(card, architecture=model.architecture)
     if ranks.first:
         artifact.save(
@@ -227,6 +230,7 @@ def _learn(
     try:
         best = _train(spec, trainer, frozen, record, warm is not None)
     except Diverged as error:
+        join(model)
         if not trainer.ranks.first:
             raise
         kept = _keep_last_good(folder, model, card, material.probe)

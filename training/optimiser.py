@@ -12,6 +12,7 @@ from training.embeddings import tables_of
 from training.model import Model
 from training.ranks import Ranks
 from training.settings import Settings
+from training.sharded import ShardedTable
 
 EPSILON = 1e-8
 
@@ -71,6 +72,8 @@ class Trained:
     """Of embeddings, where those have a sparse optimiser of their own."""
     gates: list[Tensor]
     """Gates that are hard and parameters learned from held-out rows belong to none of the three."""
+    sharded: frozenset[int] = frozenset()
+    """Ids of the tables of which this rank has a part."""
 
     @classmethod
     def of(cls, model: Model, settings: Settings) -> "Trained":
@@ -84,7 +87,9 @@ class Trained:
             table.padding_idx = None if sparse else 0
         held = {id(table.weight) for table in tables_of(model)} if sparse else set()
         rest = [one for one in model.parameters() if id(one) not in apart]
+        parts = [one for one in tables_of(model) if isinstance(one, ShardedTable)]
         return cls(
+            sharded=frozenset(id(one.weight) for one in parts),
             weights=[one for one in rest if id(one) not in held],
             tables=[one for one in rest if id(one) in held],
             gates=[gate for gate in gates if gate.requires_grad],
@@ -118,7 +123,7 @@ class Optimiser:
         self.each: dict[str, torch.optim.Optimizer] = {
             "network": torch.optim.Adam(groups, fused=True)
         }
-        self.tables = trained.tables
+        self.tables, self.sharded = trained.tables, trained.sharded
         if self.tables:
             rate = settings.embeddings.learning_rate
             self.each["tables"] = RowWiseAdagrad(self.tables, rate, before)
@@ -145,7 +150,8 @@ class Optimiser:
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         for table in self.tables:
             if table.grad is not None:
-                table.grad = _merged(table.grad, ranks)
+                sharded = id(table) in self.sharded
+                table.grad = _own(table.grad) if sharded else _merged(table.grad, ranks)
         for optimiser in self.each.values():
             self.scaler.step(optimiser)
         self.scaler.update()
@@ -196,9 +202,17 @@ def _merged(gradient: Tensor, ranks: Ranks) -> Tensor:
         rows, values = _distinct(torch.cat(ranks.gather(rows)), torch.cat(ranks.gather(values)))
         values = values / ranks.count
     padding = int(len(rows) > 0 and rows[0] == 0)
-    rows, values = rows[padding:], values[padding:]
+    return _sparse(rows[padding:], values[padding:], gradient)
+
+
+def _own(gradient: Tensor) -> Tensor:
+    """Return a sparse gradient of this rank's part of a table with each row once."""
+    return _sparse(*_distinct(gradient._indices()[0], gradient._values()), gradient)
+
+
+def _sparse(rows: Tensor, values: Tensor, like: Tensor) -> Tensor:
     return torch.sparse_coo_tensor(
-        rows[None], values, gradient.shape, is_coalesced=True, check_invariants=False
+        rows[None], values, like.shape, is_coalesced=True, check_invariants=False
     )
 
 

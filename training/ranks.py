@@ -60,7 +60,7 @@ class Ranks:
         """Return what the first rank gave; the others give something of its shape."""
         if self.alone:
             return values
-        held = values.to(_device(), copy=True).contiguous()
+        held = values.to(message_device(), copy=True).contiguous()
         dist.broadcast(held, 0)
         return held.to(values.device)
 
@@ -113,6 +113,6 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _device() -> torch.device:
+def message_device() -> torch.device:
     """Return where messages between ranks must lie: NCCL carries none from a CPU."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from training.prepare import Inputs
+from training.prepare import CHUNK, Inputs
 from training.ranks import ALONE, Ranks
 
 HELD_OUT = 10
@@ -41,6 +41,11 @@ class Examples:
             self.labels.narrow(0, start, length),
             None if self.weight is None else self.weight.narrow(0, start, length),
         )
+
+    def chunks(self) -> Iterator["Examples"]:
+        """Yield the rows in order, at most ``CHUNK`` at a time."""
+        for start in range(0, len(self), CHUNK):
+            yield self.narrow(start, min(CHUNK, len(self) - start))
 
     def to(self, device: torch.device) -> "Examples":
         """Return the same rows on ``device``."""

@@ -1,6 +1,7 @@
 """Training that reads like the algorithm: stages of steps, the best look at validation kept."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ from training.ranks import ALONE, Ranks
 from training.rows import Examples, Held, Rows, steps_per_epoch
 from training.scores import log_loss_sums, mean_log_loss, predict
 from training.settings import Settings
+from training.sharded import is_sharded, parted, shard
 from training.stage import Stage
 
 
@@ -42,9 +44,13 @@ class Trainer:
             ranks: the processes that train it together.
             checkpoints: where to go on from; without, a training that is stopped is lost.
         """
+        if settings.embeddings.sharded and not ranks.alone:
+            shard(model, ranks)
         self.model = model.to(settings.device)
         self.settings, self.report = settings, report
         self.ranks, self.checkpoints = ranks, checkpoints
+        if checkpoints is not None and settings.embeddings.sharded:
+            checkpoints.parted = partial(parted, model=model)
         self.train, self.validate = self._rows(train), self._rows(validate)
         self.aside: Rows | None = None
         if model.held_out():
@@ -127,9 +133,24 @@ class Trainer:
         """Return the pooled log loss of the model as it is, over the rows of all ranks."""
         tasks, device = self.model.architecture.tasks, self.settings.device
         sums = torch.zeros(2, tasks, dtype=torch.float64, device=device)
-        for chunk in self.validate.chunks():
+        for chunk in self._looked_at():
             sums += log_loss_sums(predict(self.model, chunk.inputs), chunk.labels, chunk.weight)
         return mean_log_loss(self.ranks.sum(sums))
+
+    def _looked_at(self) -> Iterator[Examples]:
+        """Yield this rank's validation rows; where tables are parted, as often as all ranks do."""
+        if not is_sharded(self.model):
+            yield from self.validate.chunks()
+            return
+        parts = (one for chunk in self.validate.chunks() for one in chunk.chunks())
+        inputs = self.train.inputs.narrow(0, 0)
+        none = Examples(inputs, inputs.numbers.new_zeros(0, self.model.architecture.tasks))
+        while True:
+            part = next(parts, None)
+            more = torch.tensor([float(part is not None)], device=self.settings.device)
+            if not self.ranks.sum(more).item():
+                return
+            yield part or none
 
     def state(self) -> State:
         """Return a copy of every weight."""

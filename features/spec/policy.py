@@ -143,6 +143,15 @@ class Embeddings(Section):
     does not grow with the table."""
     learning_rate: float = Field(default=0.02, gt=0)
     """Of Adagrad; Adam has the network's."""
+    sharded: bool = False
+    """Whether each of several ranks holds and moves a part of the rows, for tables that are larger
+    than one of them; needs Adagrad."""
+
+    @model_validator(mode="after")
+    def _rows_move_apart(self) -> Self:
+        if self.sharded and self.optimiser != "adagrad":
+            raise ValueError("'sharded: true' needs 'optimiser: adagrad', which moves single rows")
+        return self
 
 
 class WarmStart(Section):

@@ -15,8 +15,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from features.spec.policy import Embeddings, Loss, Search
-from training.ranks import joined, local_device
+from training.checkpoint import Checkpoints
+from training.prepare import Inputs
+from training.ranks import ALONE, joined, local_device
+from training.scores import predict
 from training.search import Record, search_and_retrain, train_without_flows
+from training.sharded import is_sharded, join
 from training.trainer import Trainer
 from training.zoo import build
 
@@ -27,6 +31,10 @@ CASES: dict[str, dict[str, Any]] = {
     "sparse": {"kind": "shared_bottom", "embeddings": Embeddings(optimiser="adagrad")},
     "aside": {"kind": "m3oe"},
     "uncertain": {"kind": "mmoe", "loss": Loss(tasks="uncertainty", balance=0.5)},
+    "sharded": {
+        "kind": "autoifs",
+        "embeddings": Embeddings(optimiser="adagrad", sharded=True),
+    },
 }
 ROWS = 403
 """Not a multiple of anything: batches are uneven, and so are the ranks' shares of them."""
@@ -64,12 +72,27 @@ def run(folder: Path) -> None:
 
     prepare_torch()
     with joined(local_device(torch.device("cpu"))) as ranks:
+        alone = Checkpoints(folder / "alone", "it", ranks=ranks)
+        read = trained("sharded", ranks, checkpoints=alone)
+        said = predict(read.model, rows_to_answer())
         for name in CASES:
-            trainer = trained(name, ranks)
+            more: dict[str, Any] = {}
+            if name == "sharded":
+                more["checkpoints"] = Checkpoints(folder / "parted", "it", every=0, ranks=ranks)
+            trainer = trained(name, ranks, **more)
+            assert is_sharded(trainer.model) == (name == "sharded")
+            join(trainer.model)
             if ranks.first:
+                save_file({"said": said}, folder / "read.safetensors")
                 save_file(trainer.state(), folder / f"{name}.safetensors")
-                looks = [[one.train_loss, one.validation] for one in trainer.history]
+                looks = [[one.train_loss, one.validation, one.seconds] for one in trainer.history]
                 (folder / f"{name}.json").write_text(json.dumps(looks))
+
+
+def rows_to_answer() -> Inputs:
+    from tests.unit.training import conftest
+
+    return conftest.inputs.__wrapped__()(90, seed=3)
 
 
 def torchrun(code: str, folder: Path, *more: str, **environment: str) -> subprocess.Popen:
@@ -88,21 +111,39 @@ def torchrun(code: str, folder: Path, *more: str, **environment: str) -> subproc
 def together(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two ranks made of every case."""
     folder = tmp_path_factory.mktemp("together")
+    trained("sharded", ALONE, checkpoints=Checkpoints(folder / "alone", "it"))
     assert torchrun("run", folder).wait(300) == 0
     return folder
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_two_ranks_come_to_the_loss_and_the_weights_of_one(together, name):
-    from training.ranks import ALONE
-
     alone = trained(name, ALONE)
     looks = json.loads((together / f"{name}.json").read_text())
     wanted = [[one.train_loss, one.validation] for one in alone.history]
-    assert torch.allclose(torch.tensor(looks), torch.tensor(wanted), atol=1e-5)
+    found = [one[:2] for one in looks]
+    assert torch.allclose(torch.tensor(found), torch.tensor(wanted), atol=1e-5)
     found = load_file(together / f"{name}.safetensors")
     for key, value in alone.state().items():
         assert torch.allclose(found[key], value, atol=2e-4), key
+
+
+def test_what_one_process_wrote_two_ranks_read_each_its_rows(together):
+    alone = trained("sharded", ALONE, checkpoints=Checkpoints(together / "alone", "it"))
+    found = load_file(together / "read.safetensors")["said"]
+    assert torch.allclose(found, predict(alone.model, rows_to_answer()), atol=1e-6)
+
+
+def test_what_two_ranks_wrote_one_process_reads(together):
+    parted = Checkpoints(together / "parted", "it")
+    assert sorted(one.name for one in (together / "parted").iterdir())[0].startswith(
+        "stage-001-end"
+    )
+    read = trained("sharded", ALONE, checkpoints=parted)
+    assert read.history[0].seconds == json.loads((together / "sharded.json").read_text())[0][2]
+    joined_there = load_file(together / "sharded.safetensors")
+    for key, value in read.state().items():
+        assert torch.equal(joined_there[key], value), key
 
 
 def run_checked(folder: Path) -> None:
