@@ -180,3 +180,21 @@ def test_asking_for_a_gpu_that_is_not_there_is_one_clear_sentence(monkeypatch):
 def test_predictions_are_made_without_dropout(architecture, inputs):
     model = build(architecture(dropout=0.5), 1).train()
     assert torch.equal(predict(model, inputs()), predict(model, inputs()))
+
+
+@pytest.mark.parametrize("kind", ["autoifs", "shared_bottom"])
+def test_half_precision_trains_to_nearly_the_same(architecture, examples, settings, kind):
+    looks = {}
+    for precision in ("float32", "bfloat16"):
+        trainer = Trainer(
+            build(architecture(kind=kind), 1),
+            examples(1000),
+            examples(300, seed=1),
+            settings(precision=precision),
+        )
+        looks[precision] = trainer.run("train", 4 * trainer.epoch, linear_decay)
+        weights = trainer.state().values()
+        assert all(one.dtype == torch.float32 for one in weights if one.is_floating_point())
+    full, half = looks["float32"], looks["bfloat16"]
+    assert half.validation == pytest.approx(full.validation, rel=0.01)
+    assert half.train_loss != full.train_loss, "products were really made in half precision"
