@@ -23,7 +23,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _STATUS = pytest.StashKey[int]()
 
 
-SHARED = ("spark", "kept_spark", "airflow", "store", "postgres")
+SHARED = ("spark", "kept_spark", "airflow", "servers", "judged_market", "store", "postgres")
 """What takes long to start, in the order in which a test that uses several is placed."""
 
 

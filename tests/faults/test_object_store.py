@@ -18,7 +18,7 @@ from jobs.publish import PLACE, publish
 from jobs.score import score
 from jobs.train import registry_of
 from tests.faults.test_promotion import Mlflow
-from tests.integration.training.test_gate_job import FIRST, Market
+from tests.integration.training.market import FIRST, Market
 from training.artifact import load
 from training.bundle import EXACT
 from training.bundle import load as served

@@ -17,11 +17,11 @@ from uuid import uuid4
 
 import pytest
 
-from features.errors import MlflowError
+from features.errors import MlflowError, RegistryError, VersionInUseError
+from jobs.cluster.mlflow import SETTINGS
 from jobs.cluster.postgres import USER, Postgres
 from jobs.cluster.server import HOST, Server, tried
 from jobs.cluster.store import Store
-from training import locks
 from training.registry import DATABASE, Registry
 from training.versions import Held
 
@@ -29,45 +29,60 @@ pytestmark = pytest.mark.slow
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-PROMOTER = """
+PROMOTERS = """
 import json, os, signal, sys, time
 from pathlib import Path
+import mlflow.tracking  # six seconds, once for all promoters: each is a fork of this process
 from features.errors import RegistryError
 from training import locks, promotion
 from training.registry import Registry
 
-locks.EXPIRY = 3.0
-uri, product, version, expect, moment, victim, go = sys.argv[1:]
-registry = Registry(uri, product, Path("/nowhere"))
-registry.held()
-if registry.database is None:
-    registry.store.client
+locks.EXPIRY = 6.0  # a killed one's lease is waited for
 
-def strike():
-    os.kill(int(victim) or os.getpid(), signal.SIGKILL)
-    time.sleep(0.3)
-
-def struck_after(place, name, call):
+def struck_after(place, name, call, victim):
     real, calls = getattr(place, name), []
     def wrapped(*args, **kwargs):
         said = real(*args, **kwargs)
         calls.append(1)
         if len(calls) == call:
-            strike()
+            os.kill(victim or os.getpid(), signal.SIGKILL)
+            time.sleep(0.3)
         return said
     setattr(place, name, wrapped)
 
-if moment:
-    name, call = moment.split(":")
-    struck_after(promotion if hasattr(promotion, name) else registry.store.client, name, int(call))
-Path(f"{go}.{os.getpid()}").touch()
-while not Path(go).exists():
-    time.sleep(0.001)
-try:
-    done = registry.promote(version, expect, who="racer")
-    print(json.dumps({"won": done is not None}))
-except RegistryError as refused:
-    print(json.dumps({"won": False, "code": refused.code, "message": str(refused)}))
+def promote(uri, product, version, expect, moment, victim, go, out):
+    registry = Registry(uri, product, Path("/nowhere"))
+    registry.held()
+    if moment:
+        name, call = moment.split(":")
+        place = promotion if hasattr(promotion, name) else registry.store.client
+        struck_after(place, name, int(call), victim)
+    Path(out).touch()
+    while not Path(go).exists():
+        time.sleep(0.001)
+    try:
+        done = registry.promote(version, expect, who="racer")
+        said = {"won": done is not None}
+    except RegistryError as refused:
+        said = {"won": False, "code": refused.code, "message": str(refused)}
+    Path(out).write_text(json.dumps(said))
+
+for line in sys.stdin:
+    word, said = json.loads(line)
+    if word == "wait":
+        print(os.waitstatus_to_exitcode(os.waitpid(said, 0)[1]), flush=True)
+        continue
+    promoter = os.fork()
+    if promoter:
+        print(promoter, flush=True)
+        continue
+    failed = 1
+    try:
+        os.environ.update(said.pop("environment"))
+        promote(**said)
+        failed = 0
+    finally:
+        os._exit(failed)
 """
 
 IN_DATABASE = ["_write_event:1", "_write_alias:1"]
@@ -87,8 +102,7 @@ class Mlflow(Server):
         words = ["mlflow", "server", "--host", HOST, "--port", str(self.port), "--workers", "1"]
         words += ["--backend-store-uri", self.database, "--no-serve-artifacts"]
         words += ["--default-artifact-root", self.artifacts]
-        quiet = {"MLFLOW_DISABLE_TELEMETRY": "true"}
-        self._run("mlflow", words, {**os.environ, **quiet, **self.environment})
+        self._run("mlflow", words, {**os.environ, **SETTINGS, **self.environment})
 
     def answers(self) -> bool:
         import httpx
@@ -108,36 +122,88 @@ class Place:
     environment: dict[str, str]
     server: Mlflow | None
     folder: Path
+    promoters: "Promoters"
 
     def registry(self, product: str) -> Registry:
         return Registry(self.uri, product, self.folder / "artifacts")
 
-    def start(
+    def race(self, product: str, starts: list[tuple[str, str]]) -> list[dict[str, Any]]:
+        """Promote in processes of their own that begin at the same moment."""
+        go = self.folder / f"go-{uuid4().hex}"
+        racers = [self._start(product, version, expect, go) for version, expect in starts]
+        _wait_for(lambda: all(racer.out.exists() for racer in racers))
+        go.touch()
+        assert [self.promoters.wait(racer.process) for racer in racers] == [0] * len(racers)
+        return [json.loads(racer.out.read_text()) for racer in racers]
+
+    def promote_killed(self, product: str, version: str, moment: str, victim: int = 0) -> str:
+        """Promote, and at a moment kill the promoter or the ``victim``; return what it said."""
+        go = self.folder / f"go-{uuid4().hex}"
+        go.touch()
+        one = self._start(product, version, "1", go, moment, victim)
+        assert self.promoters.wait(one.process) == (0 if victim else -signal.SIGKILL)
+        return one.out.read_text()
+
+    def _start(
         self, product: str, version: str, expect: str, go: Path, moment: str = "", victim: int = 0
-    ) -> "subprocess.Popen[str]":
-        words = [self.uri, product, version, expect, moment, str(victim), str(go)]
-        return subprocess.Popen(
-            [sys.executable, "-c", PROMOTER, *words],
-            env={**os.environ, **self.environment, "PYTHONPATH": str(CHECKOUT)},
+    ) -> "Promoter":
+        out = self.folder / f"out-{uuid4().hex}"
+        said = {
+            "uri": self.uri,
+            "product": product,
+            "version": version,
+            "expect": expect,
+            "moment": moment,
+            "victim": victim,
+            "go": str(go),
+            "out": str(out),
+        }
+        return Promoter(self.promoters.start({**said, "environment": self.environment}), out)
+
+
+@dataclass(frozen=True)
+class Promoter:
+    """A process that promotes; ``out`` is there once it is ready, and holds what came of it."""
+
+    process: int
+    out: Path
+
+
+class Promoters:
+    """The process whose forks promote."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", PROMOTERS],
+            env={**os.environ, **SETTINGS, "PYTHONPATH": str(CHECKOUT)},
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
 
-    def race(self, product: str, starts: list[tuple[str, str]]) -> list[dict[str, Any]]:
-        """Promote in processes of their own that begin at the same moment."""
-        go = self.folder / f"go-{uuid4().hex}"
-        racers = [self.start(product, version, expect, go) for version, expect in starts]
-        _wait_for(lambda: len(list(self.folder.glob(f"{go.name}.*"))) == len(racers))
-        go.touch()
-        return [json.loads(racer.communicate(timeout=120)[0]) for racer in racers]
+    def start(self, said: dict[str, Any]) -> int:
+        """Fork a promoter; return its process."""
+        return self._ask("start", said)
 
-    def promote_killed(self, product: str, version: str, moment: str, victim: int = 0) -> str:
-        go = self.folder / f"go-{uuid4().hex}"
-        go.touch()
-        process = self.start(product, version, "1", go, moment, victim)
-        said = process.communicate(timeout=120)[0]
-        assert process.returncode == (0 if victim else -signal.SIGKILL)
-        return said
+    def wait(self, process: int) -> int:
+        """Wait for a promoter's end; return its exit status, negative for a signal."""
+        return self._ask("wait", process)
+
+    def stop(self) -> None:
+        self._process.communicate(timeout=60)
+
+    def _ask(self, word: str, said: Any) -> int:
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps([word, said]) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+
+@pytest.fixture(scope="module")
+def promoters() -> Iterator[Promoters]:
+    started = Promoters()
+    yield started
+    started.stop()
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +251,15 @@ def servers(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
         "bucket, server alone",
     ]
 )
-def place(request: pytest.FixtureRequest, servers: Any, monkeypatch: pytest.MonkeyPatch) -> Place:
+def place(
+    request: pytest.FixtureRequest,
+    servers: Any,
+    promoters: Promoters,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Place:
     kind, way = request.param.split(", ")
     server: Mlflow = servers(kind)
     environment = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", **server.environment}
-    monkeypatch.setattr(locks, "EXPIRY", 3.0)
     if way == "server and database":
         environment[DATABASE] = server.database
     for name, value in environment.items():
@@ -199,6 +269,7 @@ def place(request: pytest.FixtureRequest, servers: Any, monkeypatch: pytest.Monk
         environment=environment,
         server=None if way == "directly" else server,
         folder=server.folder,
+        promoters=promoters,
     )
 
 
@@ -253,12 +324,31 @@ def test_a_promotion_killed_in_the_middle_leaves_the_old_champion_or_the_new_one
         assert [one.before for one in moves[1:]] == [one.after for one in moves[:-1]]
 
 
-def test_a_promotion_killed_after_it_was_done_has_happened(place: Place, product: str) -> None:
+def test_a_promotion_killed_after_it_was_done_has_happened_and_is_rolled_back_and_retired(
+    place: Place, product: str
+) -> None:
     place.promote_killed(product, "2", AFTER_COMMIT[0])
-    held = place.registry(product).held()
-    assert held.champion == "2"
-    assert told(held)[-1] == ("promote", "1", "2", "done")
-    assert place.registry(product).rollback("2", who="bob").after == "1"
+    registry = place.registry(product)
+    assert registry.held().champion == "2"
+    assert told(registry.held())[-1] == ("promote", "1", "2", "done")
+
+    registry.tag("3", pinned="the holidays")
+    needed = {
+        "1": "a rollback goes back to it",
+        "2": "it is the champion",
+        "3": r"it is pinned \(the holidays\)",
+        "4": "it is the challenger",
+    }
+    for number, reason in needed.items():
+        with pytest.raises(VersionInUseError, match=reason):
+            registry.retire(number, who="bob")
+    assert registry.rollback("2", who="bob").after == "1"
+    with pytest.raises(RegistryError, match="no earlier champion"):
+        registry.rollback("1", who="bob")
+    registry.retire("2", who="bob")
+    held = registry.held()
+    assert (held.champion, held.numbers) == ("1", ["4", "3", "1"])
+    assert told(held)[-2:] == [("rollback", "2", "1", "done"), ("retire", None, None, "done")]
 
 
 @pytest.mark.parametrize("place", ["sqlite, server alone"], indirect=True)
@@ -286,10 +376,16 @@ def test_an_mlflow_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
 
 
 def test_a_postgresql_that_dies_in_the_middle_of_a_promotion_promotes_nothing(
-    servers: Any, postgres: Postgres, tmp_path: Path
+    servers: Any, postgres: Postgres, promoters: Promoters, tmp_path: Path
 ) -> None:
     servers("postgresql")
-    place = Place(uri=postgres.url("promotions"), environment={}, server=None, folder=tmp_path)
+    place = Place(
+        uri=postgres.url("promotions"),
+        environment={},
+        server=None,
+        folder=tmp_path,
+        promoters=promoters,
+    )
     name = f"shop-{uuid4().hex[:8]}"
     registry = place.registry(name)
     for ds in ("2026-03-08", "2026-03-09"):
@@ -333,7 +429,11 @@ def small_disk(postgres: Postgres) -> Iterator[Path]:
 def test_a_database_whose_disk_is_full_registers_nothing_and_goes_on_once_there_is_space(
     servers: Any, postgres: Postgres, small_disk: Path, tmp_path: Path
 ) -> None:
-    servers("postgresql").stop()  # a database is copied while nobody is in it
+    servers("postgresql").stop()
+    # A database is copied while nobody is in it, and a pool of this process may be.
+    postgres.ask(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'promotions'"
+    )
     postgres.ask('CREATE DATABASE "full" TEMPLATE promotions TABLESPACE small')
     servers("postgresql").start()
     registry = Registry(postgres.url("full"), "shop", tmp_path / "artifacts")

@@ -2,7 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from deltalake import CommitProperties, write_deltalake
 
 from features.days import span
-from features.lake import Lake
+from features.lake import Lake, _history
 from features.spec import Layout, Spec, layout_of
 from features.spec.load import parse_spec
 from jobs.home import Home
@@ -47,6 +48,14 @@ def shop() -> Spec:
     return parse_spec(SHOP, "shop.yaml")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_pool() -> Iterator[None]:
+    """Let MLflow keep no connection to a database that is put back between tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+        yield
+
+
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without a version: making its tables takes seconds, copying it none."""
@@ -54,6 +63,13 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Registry(f"sqlite:///{folder}/mlflow.db", "shop", folder)._mlflow():
         pass
     return folder / "mlflow.db"
+
+
+def stored_home(root: Path, empty_store: Path) -> Home:
+    """Return a home whose store is ready for its first version."""
+    (root / "mlflow").mkdir()
+    shutil.copy(empty_store, root / "mlflow" / "mlflow.db")
+    return Home(root=root, cache=root / "cache")
 
 
 @pytest.fixture
@@ -64,18 +80,14 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def store(home: Home, empty_store: Path) -> Path:
     """The store of ``home``, ready for its first version."""
-    home.mlflow.mkdir()
-    return Path(shutil.copy(empty_store, home.mlflow / "mlflow.db"))
+    return stored_home(home.root, empty_store).mlflow / "mlflow.db"
 
 
 @pytest.fixture
 def shop_lake(home: Home, shop: Spec) -> Lake:
     """Days 1 to 8 of March 2026, of which the last two have no mature ``buy``."""
     lake = home.lake("shop")
-    write_vocabulary(lake, SIZES)
-    for day in span(date(2026, 3, 1), date(2026, 3, 8)):
-        mature = {"click": True, "buy": day <= date(2026, 3, 6)}
-        write_day(lake, shop, SIZES, day, rows=400, mature=mature)
+    write_march(lake, shop)
     return lake
 
 
@@ -90,6 +102,34 @@ def rewrite(shop_lake: Lake, shop: Spec) -> Callable[..., None]:
     return replace
 
 
+@pytest.fixture(scope="session")
+def judged_market(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Any:
+    """A market with a week of days, whose first night was trained, registered and judged."""
+    from tests.integration.training.market import FIRST, SECOND, Market
+
+    market = Market(stored_home(tmp_path_factory.mktemp("market"), empty_store))
+    market.write(date(2026, 3, 1), SECOND)
+    market.judged(FIRST)
+    return market
+
+
+@pytest.fixture
+def market(judged_market: Any, tmp_path: Path) -> Iterator[Any]:
+    """The same, to be spoiled."""
+    with put_back(judged_market.home, tmp_path):
+        yield judged_market
+
+
+@contextmanager
+def put_back(home: Home, scratch: Path) -> Iterator[None]:
+    """Let a home be changed, and put it back in its place: models know where they lie."""
+    shutil.copytree(home.root, scratch / "kept")
+    yield
+    shutil.rmtree(home.root)
+    shutil.copytree(scratch / "kept", home.root)
+    _history.cache_clear()  # a table that is put back has other commits under the same numbers
+
+
 def write_vocabulary(lake: Lake, sizes: dict[str, int]) -> None:
     rows = [(name, f"t{i}", i) for name, size in sizes.items() for i in range(1, size)]
     table = pa.table(
@@ -102,6 +142,14 @@ def write_vocabulary(lake: Lake, sizes: dict[str, int]) -> None:
     )
     Path(lake.path("vocabulary")).parent.mkdir(parents=True, exist_ok=True)
     write_deltalake(lake.path("vocabulary"), table, partition_by=["feature"], mode="overwrite")
+
+
+def write_march(lake: Lake, shop: Spec) -> None:
+    """Write days 1 to 8, of which the last two have no mature ``buy``."""
+    write_vocabulary(lake, SIZES)
+    for day in span(date(2026, 3, 1), date(2026, 3, 8)):
+        mature = {"click": True, "buy": day <= date(2026, 3, 6)}
+        write_day(lake, shop, SIZES, day, rows=400, mature=mature)
 
 
 def write_day(

@@ -12,34 +12,64 @@ from jobs.models import promote
 from jobs.register import register
 from jobs.runs import record, results
 from jobs.train import train
-from tests.integration.training.conftest import SHOP
+from tests.integration.training.conftest import (
+    SHOP,
+    SIZES,
+    put_back,
+    stored_home,
+    write_day,
+    write_march,
+)
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("store")]
-FIRST, SECOND = date(2026, 3, 7), date(2026, 3, 8)
+pytestmark = pytest.mark.slow
+FIRST, SECOND, THIRD = date(2026, 3, 7), date(2026, 3, 8), date(2026, 3, 9)
 SLICED = SHOP + "evaluation: {slices: {young: n_age < 0, nobody: n_age > 1e9}}\n"
 
 
-@pytest.fixture
-def nights(home, shop_lake):
-    """Return a function that trains and registers a night, and keeps what the commands said."""
+class Nights:
+    """Nights of a shop that has slices."""
 
-    def run(spec, day):
-        place = {"spec": spec, "lake": shop_lake, "home": home, "day": day}
+    def __init__(self, home):
+        self.home, self.lake = home, home.lake("shop")
+        self.spec = parse_spec(SLICED, "shop.yaml")
+        write_march(self.lake, self.spec)
+
+    def run(self, day, spec=None):
+        """Train, register and evaluate a night, and keep what the commands said."""
+        place = {"spec": spec or self.spec, "lake": self.lake, "home": self.home, "day": day}
         for name, step in (("train", train), ("register", register)):
-            record(shop_lake, day, name, 1.0, step(**place))
+            record(self.lake, day, name, 1.0, step(**place))
         said = evaluate(**place)
-        record(shop_lake, day, "evaluate", 1.0, said)
+        record(self.lake, day, "evaluate", 1.0, said)
         return said
 
-    return run
+    def write(self, day, **mature):
+        """Write one day of March anew, with other labels known."""
+        known = {"click": True, "buy": True, **mature}
+        write_day(self.lake, self.spec, SIZES, date(2026, 3, day), rows=400, mature=known)
 
 
-def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences(
-    nights, home, shop_lake
-):
-    spec = parse_spec(SLICED, "shop.yaml")
-    first = nights(spec, FIRST)
-    alone = shop_lake.open("metrics").to_pyarrow_table().to_pylist()
+@pytest.fixture(scope="module")
+def two_nights(tmp_path_factory, empty_store):
+    """Two nights, the first one's model champion; with them, what was said of the first alone."""
+    made = Nights(stored_home(tmp_path_factory.mktemp("nights"), empty_store))
+    made.first = made.run(FIRST)
+    made.alone = made.lake.open("metrics").to_pyarrow_table().to_pylist()
+    promote(spec=made.spec, home=made.home, version=made.first["version"], expect=None)
+    made.second = made.run(SECOND)
+    return made
+
+
+@pytest.fixture
+def nights(two_nights, tmp_path):
+    """The same, to go on from."""
+    with put_back(two_nights.home, tmp_path):
+        yield two_nights
+
+
+def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences(two_nights):
+    first, alone, said = two_nights.first, two_nights.alone, two_nights.second
+    shop_lake = two_nights.lake
     assert first["champion"] is None
     assert {row["diff"] for row in alone if row["role"] != "uncalibrated"} == {None}
     before, after = (
@@ -54,8 +84,6 @@ def test_a_nights_table_holds_every_measure_of_cells_and_slices_with_differences
     assert after["diff"] == pytest.approx(after["value"] - before["value"], abs=1e-8)
     assert after["diff"] != 0
 
-    promote(spec=spec, home=home, version=first["version"], expect=None)
-    said = nights(spec, SECOND)
     rows = shop_lake.open("metrics").to_pyarrow_table(filters=[("ds", "=", str(SECOND))])
     rows = rows.to_pylist()
     measured = {"auc", "logloss", "ne", "pcoc", "ece"}  # nobody has two impressions of a day
@@ -108,33 +136,34 @@ def stage_of(lake, night, stage, **place):
     return {row["metric"]: row for row in rows.to_pylist() if wanted.items() <= row.items()}
 
 
-def test_a_nights_model_is_judged_on_the_next_day_as_its_labels_come_and_keeps_both_numbers(
-    nights, home, shop_lake, rewrite
-):
-    spec = parse_spec(SHOP, "shop.yaml")
-    first = nights(spec, FIRST)
+def test_a_nights_model_is_judged_on_the_next_day_as_its_labels_come_and_keeps_both_numbers(nights):
+    first, shop_lake = nights.first, nights.lake
     assert first["settled"] == []
-    promote(spec=spec, home=home, version=first["version"], expect=None)
+    alone = {
+        row["metric"]: row
+        for row in nights.alone
+        if (row["role"], row["scenario"], row["task"], row["slice"])
+        == ("challenger", "", "click", "")
+    }
     before = stage_of(shop_lake, FIRST, "provisional", task="click")
+    assert before == alone, "the second night left them as they were"
     assert before["auc"]["judged_on"] == str(FIRST)
 
     # The next day's clicks are known at once, its purchases are not.
-    second = nights(spec, SECOND)
-    assert second["settled"] == [
+    assert nights.second["settled"] == [
         {"ds": str(FIRST), "version": first["version"], "tasks": ["click"]}
     ]
     after = stage_of(shop_lake, FIRST, "final", task="click")
     assert after["auc"]["judged_on"] == str(SECOND)
     assert after["auc"]["value"] != before["auc"]["value"]
-    assert stage_of(shop_lake, FIRST, "provisional", task="click") == before
     assert stage_of(shop_lake, FIRST, "final", task="buy") == {}
     assert stage_of(shop_lake, FIRST, "final") == {}, "a mean over tasks waits for all of them"
     assert not results(shop_lake, FIRST)["settle"]["complete"]
 
     # Night three brings them; the night that they were compared with is judged as well.
-    rewrite(8)
-    rewrite(9, mature={"click": True, "buy": False})
-    third = nights(spec, date(2026, 3, 9))
+    nights.write(8)
+    nights.write(9, buy=False)
+    third = nights.run(THIRD)
     assert [(one["ds"], one["tasks"]) for one in third["settled"]] == [
         (str(FIRST), ["click", "buy"]),
         (str(SECOND), ["click"]),
@@ -148,17 +177,16 @@ def test_a_nights_model_is_judged_on_the_next_day_as_its_labels_come_and_keeps_b
     compared = stage_of(shop_lake, SECOND, "final", task="click")["logloss"]
     assert compared["diff_low"] < compared["diff"] < compared["diff_high"]
 
-    again = nights(spec, date(2026, 3, 9))
+    again = nights.run(THIRD)
     assert again["settled"] == [], "what is settled is not judged again"
 
 
-def test_two_versions_are_compared_by_quality_masks_data_and_spec(nights, home, shop_lake):
-    spec = parse_spec(SHOP, "shop.yaml")
-    nights(spec, FIRST)
-    wider = parse_spec(SHOP.replace("rank: 2", "rank: 3"), "shop.yaml")
-    nights(wider, SECOND)
-    said = diff(spec=spec, lake=shop_lake, home=home, first="1", second="challenger")
-    assert (said["first"], said["second"]) == ("1", "2")
+def test_two_versions_are_compared_by_quality_masks_data_and_spec(nights):
+    wider = parse_spec(SLICED.replace("rank: 2", "rank: 3"), "shop.yaml")
+    nights.run(SECOND, wider)
+    place = {"spec": nights.spec, "lake": nights.lake, "home": nights.home}
+    said = diff(**place, first="1", second="challenger")
+    assert (said["first"], said["second"]) == ("1", "3")
     assert said["judged"] == {"click": str(SECOND), "buy": "2026-03-06"}
     assert said["spec"] == [{"name": "training.network.rank", "old": "2", "new": "3"}]
     assert {"trained on", "masks searched on"} <= {row["name"] for row in said["made"]}
@@ -167,23 +195,18 @@ def test_two_versions_are_compared_by_quality_masks_data_and_spec(nights, home, 
     assert 0 <= said["masks"]["chance_low"] <= said["masks"]["chance_high"] <= 1
     page = said["page"].read_text()
     assert "Version 1 <span" in page and "training.network.rank" in page
-    back = diff(spec=spec, lake=shop_lake, home=home, first="2", second="1")
+    back = diff(**place, first="3", second="1")
     assert back["cells"][0]["difference"] == pytest.approx(-said["cells"][0]["difference"])
-    with pytest.raises(RegistryError, match="are both version 2"):
-        diff(spec=spec, lake=shop_lake, home=home, first="2", second="challenger")
+    with pytest.raises(RegistryError, match="are both version 3"):
+        diff(**place, first="3", second="challenger")
     with pytest.raises(RegistryError, match="no model version 7"):
-        diff(spec=spec, lake=shop_lake, home=home, first="2", second="7")
+        diff(**place, first="3", second="7")
 
 
-def test_a_night_trained_anew_is_settled_anew_and_a_lost_model_stops_nothing(
-    nights, home, shop_lake, rewrite
-):
-    spec = parse_spec(SHOP, "shop.yaml")
-    nights(spec, FIRST)
-    nights(spec, SECOND)
-    said = results(shop_lake, FIRST)["evaluate"]
-    record(shop_lake, FIRST, "evaluate", 1.0, {**said, "version": "99"})
-    rewrite(9)
-    third = nights(spec, date(2026, 3, 9))
+def test_a_night_trained_anew_is_settled_anew_and_a_lost_model_stops_nothing(nights):
+    said = results(nights.lake, FIRST)["evaluate"]
+    record(nights.lake, FIRST, "evaluate", 1.0, {**said, "version": "99"})
+    nights.write(9)
+    third = nights.run(THIRD)
     assert [one["ds"] for one in third["settled"]] == [str(SECOND)]
-    assert results(shop_lake, FIRST)["settle"]["version"] != "99"
+    assert results(nights.lake, FIRST)["settle"]["version"] != "99"

@@ -4,7 +4,6 @@ import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +19,11 @@ from features.errors import (
     VersionInUseError,
     VocabularyGoneError,
 )
-from jobs.home import Home
 from jobs.models import fetch, history, pin, promote, retire, rollback, unpin
 from jobs.score import score
 from jobs.train import registry_of
-from tests.integration.training.conftest import write_vocabulary
-from tests.integration.training.test_gate_job import FIRST, SECOND, SIZES, Market
+from tests.integration.training.conftest import put_back, write_vocabulary
+from tests.integration.training.market import FIRST, SECOND, SIZES, Market
 from training.artifact import load
 from training.bundle import EXACT
 from training.bundle import load as served
@@ -35,27 +33,19 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, empty_store: Path) -> Market:
+def made(judged_market: Market, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Market]:
     """Two nights' versions of which the first is champion."""
-    root = tmp_path_factory.mktemp("models")
-    (root / "mlflow").mkdir()
-    shutil.copy(empty_store, root / "mlflow" / "mlflow.db")
-    market = Market(Home(root=root, cache=root / "cache"))
-    market.write(date(2026, 3, 1), SECOND)
-    market.judged(FIRST)
-    market.gated(FIRST)
-    market.judged(SECOND)
-    return market
+    with put_back(judged_market.home, tmp_path_factory.mktemp("models")):
+        judged_market.gated(FIRST)
+        judged_market.judged(SECOND)
+        yield judged_market
 
 
 @pytest.fixture
 def market(made: Market, tmp_path: Path) -> Iterator[Market]:
-    """The same, to be spoiled: it is put back afterwards."""
-    root = made.home.root
-    shutil.copytree(root, tmp_path / "kept")
-    yield made
-    shutil.rmtree(root)
-    shutil.copytree(tmp_path / "kept", root)
+    """The same, to be spoiled."""
+    with put_back(made.home, tmp_path):
+        yield made
 
 
 @dataclass(frozen=True)
