@@ -25,6 +25,9 @@ from tests.worlds import draw, hold
 
 pytestmark = [pytest.mark.spark, pytest.mark.slow, pytest.mark.usefixtures("any_size")]
 
+small_days = pytest.mark.parametrize("any_size", ["1"], ids=["small-day"], indirect=True)
+"""Of what the generated worlds hold too, and is told apart here for a reader."""
+
 TODAY = date(2026, 3, 10)
 DAYS = [TODAY - timedelta(days=2), TODAY]
 """Days of the samples of generated worlds."""
@@ -340,9 +343,22 @@ def pasts(day: date, happened: Iterable[Fact]) -> dict[int | str, Past]:
     return {days: whole.within(days) for days in {*WINDOWS, *(days for _, days, _ in RATED)}}
 
 
-def test_features_equal_a_plain_computation_over_the_raw_facts(spark: SparkSession) -> None:
-    drawn = [world.alone(number) for number, world in enumerate(draw(worlds))]
-    found = rated_worlds(spark, drawn, [fact for world in drawn for fact in world.happened])
+@pytest.fixture(scope="module")
+def drawn() -> list[World]:
+    return [world.alone(number) for number, world in enumerate(draw(worlds))]
+
+
+@pytest.fixture(scope="module")
+def found(
+    spark: SparkSession, any_size: None, drawn: list[World]
+) -> dict[tuple[int, date], list[Features]]:
+    """The features of all worlds' samples, computed once."""
+    return rated_worlds(spark, drawn, [fact for world in drawn for fact in world.happened])
+
+
+def test_features_equal_a_plain_computation_over_the_raw_facts(
+    drawn: list[World], found: dict[tuple[int, date], list[Features]]
+) -> None:
     everyone = {day: pasts(day, (f for w in drawn for f in w.happened)) for day in DAYS}
 
     def equal(number: int, world: World) -> None:
@@ -367,16 +383,17 @@ def alike(got: float | None, wanted: float | None) -> bool:
 
 @pytest.mark.parametrize("day", DAYS, ids=["two days before", "today"])
 def test_whatever_happens_on_the_samples_day_or_later_changes_no_feature(
-    spark: SparkSession, day: date
+    spark: SparkSession,
+    drawn: list[World],
+    found: dict[tuple[int, date], list[Features]],
+    day: date,
 ) -> None:
-    drawn = [world.alone(number) for number, world in enumerate(draw(worlds))]
     before = [fact for world in drawn for fact in world.happened]
     kept = [fact for fact in before if fact.day < day]
     instead = [fact for world in drawn for fact in world.other if fact.day >= day]
     assert sum(fact.day >= day for fact in before) > len(drawn) / 4
     assert len(instead) > len(drawn) / 4
 
-    found = rated_worlds(spark, drawn, before)
     mutated = rated_worlds(spark, drawn, [*kept, *instead])
 
     def unmoved(number: int, _: World) -> None:
@@ -387,6 +404,7 @@ def test_whatever_happens_on_the_samples_day_or_later_changes_no_feature(
     assert not later or any(found[key] != mutated[key] for key in later), "it is there to be seen"
 
 
+@small_days
 def test_a_sample_without_history_keeps_its_row_with_null_rates_and_zero_counts(
     spark: SparkSession,
 ) -> None:
@@ -410,6 +428,7 @@ def test_the_first_day_has_no_rates_and_keeps_all_samples(spark: SparkSession) -
     assert [row["n_rate_click_user_id_all"] for row in rows] == [None, None]
 
 
+@small_days
 def test_a_late_outcome_never_makes_a_rate_larger_than_one(spark: SparkSession) -> None:
     shown = [Fact(3, hour, "u1", "feed", ("a",), 1, 0, 0) for hour in range(3)]
     bought = [Fact(1, hour, "u1", "feed", ("a",), 0, 0, 1) for hour in range(20)]

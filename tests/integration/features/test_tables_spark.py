@@ -1,5 +1,6 @@
 """Writing Delta tables with Spark: a day is replaced and nothing else moves."""
 
+import shutil
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ def files(lake: Lake, table: str, day: date) -> set[str]:
     return {uri for uri in lake.open(table).file_uris() if f"ds={day}" in uri}
 
 
-@pytest.fixture(params=["1", "4"], ids=["written by Arrow", "written by Spark"])
+@pytest.fixture(scope="module", params=["1", "4"], ids=["written by Arrow", "written by Spark"])
 def size(spark: "SparkSession", request: pytest.FixtureRequest) -> Iterator[None]:
     before = str(spark.conf.get(PARTITIONS))
     spark.conf.set(PARTITIONS, request.param)
@@ -55,11 +56,20 @@ def size(spark: "SparkSession", request: pytest.FixtureRequest) -> Iterator[None
     spark.conf.set(PARTITIONS, before)
 
 
-@pytest.fixture
-def filled(spark: "SparkSession", lake: Lake, size: None) -> Lake:
+@pytest.fixture(scope="module")
+def two_days(spark: "SparkSession", size: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a lake with two days, for tests to copy."""
+    folder = tmp_path_factory.mktemp("two-days") / "lake"
+    lake = Lake(str(folder), "shop")
     tables.ensure(lake, SPEC)
     for day in (FIRST, SECOND):
         tables.replace_days(day_of(spark, day), lake, "samples", {day: {"rows": 2, "as_of": day}})
+    return folder
+
+
+@pytest.fixture
+def filled(two_days: Path, lake: Lake) -> Lake:
+    shutil.copytree(two_days, lake.root)
     return lake
 
 

@@ -1,5 +1,6 @@
 """A small shop whose days the jobs of samples build."""
 
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -102,12 +103,15 @@ def days(count: int) -> list[date]:
     return [FIRST + timedelta(days=n) for n in range(count)]
 
 
-@pytest.fixture(scope="module")
-def shop(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Shop:
-    """Four days of raw files, and the first two published on their own nights."""
-    root = tmp_path_factory.mktemp("shop")
+def shop_in(root: Path) -> Shop:
     home = Home(root=root, cache=cache())
-    made = Shop(parse_spec(TEXT, "shop.yaml"), Lake(str(root / "lake"), "shop"), home, root / "raw")
+    return Shop(parse_spec(TEXT, "shop.yaml"), Lake(str(root / "lake"), "shop"), home, root / "raw")
+
+
+@pytest.fixture(scope="session")
+def two_nights(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a shop that modules copy: made once, as its two nights take a quarter minute."""
+    made = shop_in(tmp_path_factory.mktemp("two-nights"))
     one, two, three, _ = days(4)
     for day in days(4):
         plain = [view(day, number) for number in range(30)]
@@ -126,4 +130,12 @@ def shop(spark: "SparkSession", tmp_path_factory: pytest.TempPathFactory) -> Sho
     (made.source / "items.csv").write_text("item_id,colour,tags\ni0,red,a|b\ni1,blue,\n")
     for day in (one, two):
         samples.run(**made.places, first=day, last=day)
-    return made
+    return made.home.root
+
+
+@pytest.fixture(scope="module")
+def shop(two_nights: Path, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Four days of raw files, and the first two published on their own nights."""
+    root = tmp_path_factory.mktemp("shop")
+    shutil.copytree(two_nights, root, dirs_exist_ok=True)
+    return shop_in(root)

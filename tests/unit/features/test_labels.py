@@ -1,7 +1,7 @@
 """Which outcome belongs to which impression, and when a label is known."""
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -16,75 +16,93 @@ pytestmark = [pytest.mark.spark, pytest.mark.usefixtures("any_size")]
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 HOUR = timedelta(hours=1)
+INSTANT, WINDOW = timedelta(microseconds=1), timedelta(days=3)
 SALE = Task.model_validate({"source": "sales", "on": ["user", "item"], "window": "3d"})
 
 IMPRESSION = "_for string, _id string, _time timestamp, _on_user string, _on_item string"
 OUTCOME = "_for string, _on_user string, _on_item string, _time timestamp, _arrived string"
 
 
-def attributed(
-    spark: "SparkSession",
-    impressions: list[tuple[str, datetime, str | None, str]],
-    outcomes: list[tuple[str, str, datetime]],
-) -> dict[str, datetime | None]:
-    """Return impression → time of its first outcome, as UTC."""
-    day = "2026-01-05"
-    seen = spark.createDataFrame([(day, *row) for row in impressions], IMPRESSION)
-    happened = spark.createDataFrame([(day, *row, None) for row in outcomes], OUTCOME)
-    rows = attribute(seen, happened, "sale", SALE).selectExpr(
-        "_id", "unix_micros(_first_sale) / 1e6 AS at"
-    )
-    return {
-        row._id: None if row.at is None else datetime.fromtimestamp(row.at, UTC)
-        for row in rows.collect()
-    }
+Firsts = dict[str, datetime | None]
+"""Impression → time of its first outcome."""
 
 
-def test_an_outcome_belongs_to_the_latest_impression_of_its_key(spark: "SparkSession") -> None:
-    found = attributed(
-        spark,
+class Case(NamedTuple):
+    """Impressions (name, time, user, item), outcomes (user, item, time), and what becomes."""
+
+    shown: list[tuple[str, datetime, str | None, str]]
+    came: list[tuple[str, str, datetime]]
+    firsts: Firsts
+
+
+CASES = {
+    "an outcome belongs to the latest impression of its key": Case(
         [("early", NOON, "u", "i"), ("late", NOON + HOUR, "u", "i"), ("other", NOON, "u", "j")],
         [("u", "i", NOON + 2 * HOUR)],
+        {"early": None, "late": NOON + 2 * HOUR, "other": None},
+    ),
+    "the window holds its first instant": Case(
+        [("one", NOON, "u", "i")],
+        [("u", "i", NOON)],
+        {"one": NOON},
+    ),
+    "and its last but one": Case(
+        [("one", NOON, "u", "i")],
+        [("u", "i", NOON + WINDOW - INSTANT)],
+        {"one": NOON + WINDOW - INSTANT},
+    ),
+    "and not its last": Case(
+        [("one", NOON, "u", "i")],
+        [("u", "i", NOON + WINDOW)],
+        {"one": None},
+    ),
+    "an outcome before every impression belongs to none": Case(
+        [("one", NOON, "u", "i")],
+        [("u", "i", NOON - HOUR)],
+        {"one": None},
+    ),
+    "of repeated outcomes the first counts, and the impression stays one row": Case(
+        [("one", NOON, "u", "i")],
+        [("u", "i", NOON + 2 * HOUR), ("u", "i", NOON + HOUR), ("u", "i", NOON + HOUR)],
+        {"one": NOON + HOUR},
+    ),
+    "two impressions at one instant share no outcome": Case(
+        [("a", NOON, "u", "i"), ("b", NOON, "u", "i")],
+        [("u", "i", NOON + HOUR)],
+        {"a": None, "b": NOON + HOUR},
+    ),
+    "an impression without its key stays, and has no outcome": Case(
+        [("one", NOON, None, "i")],
+        [("u", "i", NOON + HOUR)],
+        {"one": None},
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def attributed(spark: "SparkSession", any_size: None) -> dict[str, Firsts]:
+    """All cases, each of a day that is built, in one go."""
+    days = {name: f"2026-01-{number:02}" for number, name in enumerate(CASES, start=1)}
+    shown = [(days[name], *row) for name, case in CASES.items() for row in case.shown]
+    came = [(days[name], *row, None) for name, case in CASES.items() for row in case.came]
+    seen, happened = spark.createDataFrame(shown, IMPRESSION), spark.createDataFrame(came, OUTCOME)
+    rows = attribute(seen, happened, "sale", SALE).selectExpr(
+        "_for", "_id", "unix_micros(_first_sale) / 1e6 AS at"
     )
-    assert found == {"early": None, "late": NOON + 2 * HOUR, "other": None}
+    found: dict[str, Firsts] = {name: {} for name in CASES}
+    names = {day: name for name, day in days.items()}
+    for row in rows.collect():
+        of = found[names[row._for]]
+        assert row._id not in of
+        of[row._id] = None if row.at is None else datetime.fromtimestamp(row.at, UTC)
+    return found
 
 
-def test_the_window_holds_its_first_instant_and_not_its_last(spark: "SparkSession") -> None:
-    found = attributed(
-        spark,
-        [("at-once", NOON, "a", "i"), ("at-end", NOON, "b", "i"), ("inside", NOON, "c", "i")],
-        [
-            ("a", "i", NOON),
-            ("b", "i", NOON + timedelta(days=3)),
-            ("c", "i", NOON + timedelta(days=3) - timedelta(microseconds=1)),
-        ],
-    )
-    assert found["at-once"] == NOON
-    assert found["at-end"] is None
-    assert found["inside"] == NOON + timedelta(days=3) - timedelta(microseconds=1)
-
-
-def test_an_outcome_before_every_impression_belongs_to_none(spark: "SparkSession") -> None:
-    assert attributed(spark, [("one", NOON, "u", "i")], [("u", "i", NOON - HOUR)]) == {"one": None}
-
-
-def test_of_repeated_outcomes_the_first_counts_and_every_impression_stays_one_row(
-    spark: "SparkSession",
+@pytest.mark.parametrize("case", CASES)
+def test_an_outcome_goes_to_the_impression_that_the_rules_say(
+    attributed: dict[str, Firsts], case: str
 ) -> None:
-    outcomes = [("u", "i", NOON + 2 * HOUR), ("u", "i", NOON + HOUR), ("u", "i", NOON + HOUR)]
-    assert attributed(spark, [("one", NOON, "u", "i")], outcomes) == {"one": NOON + HOUR}
-
-
-def test_two_impressions_at_one_instant_share_no_outcome(spark: "SparkSession") -> None:
-    found = attributed(
-        spark, [("a", NOON, "u", "i"), ("b", NOON, "u", "i")], [("u", "i", NOON + HOUR)]
-    )
-    assert found == {"a": None, "b": NOON + HOUR}
-
-
-def test_an_impression_without_its_key_stays_and_has_no_outcome(spark: "SparkSession") -> None:
-    found = attributed(spark, [("one", NOON, None, "i")], [("u", "i", NOON + HOUR)])
-    assert found == {"one": None}
+    assert attributed[case] == CASES[case].firsts
 
 
 SPEC = parse_spec(
