@@ -37,11 +37,15 @@ _FULL = (
     "not a directory",
 )
 _RACES = (
-    "ConcurrentAppend",
-    "ConcurrentDelete",
-    "ConcurrentWrite",
+    # In full: whatever made a task fail, it may name DynamicPartitionDataConcurrentWriter.
+    "ConcurrentAppendException",
+    "ConcurrentDeleteReadException",
+    "ConcurrentDeleteDeleteException",
+    "ConcurrentTransactionException",
+    "ConcurrentWriteException",
     "DELTA_CONCURRENT",
-    "MetadataChanged",
+    "MetadataChangedException",
+    "ProtocolChangedException",
     # A conditional put of an object store's that came second (hadoop-aws).
     "RemoteFileChangedException",
     "FileAlreadyExistsException",

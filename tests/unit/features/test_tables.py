@@ -87,3 +87,26 @@ def test_a_lake_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(LakeError, match=r"can't write .*free space or make the lake writable"):
         tables.ensure(Lake(str(tmp_path / "file"), "shop"), SPEC)
+
+
+@pytest.mark.parametrize(
+    ("said", "raced"),
+    [
+        (
+            "io.delta.exceptions.ConcurrentWriteException: A concurrent transaction has written",
+            True,
+        ),
+        ("[DELTA_CONCURRENT_APPEND.WITH_PARTITION_HINT] a file was added by another update", True),
+        (
+            "Job aborted: java.lang.OutOfMemoryError at org.apache.spark.sql.execution.datasources."
+            "DynamicPartitionDataConcurrentWriter.writeWithIterator(FileFormatDataWriter.scala)",
+            False,
+        ),
+    ],
+)
+def test_a_lost_race_is_told_from_a_task_that_failed(
+    tmp_path: Path, said: str, raced: bool
+) -> None:
+    expected = tables.Raced if raced else RuntimeError
+    with pytest.raises(expected), tables._writable(Lake(str(tmp_path), "shop"), "samples"):
+        raise RuntimeError(said)
