@@ -11,7 +11,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from features.explode import SEPARATOR
-from features.settle import PARTITIONS
+from features.settle import parts
 
 LOT = "_lot"
 """Column with the number of a user, of frames that are parted by it."""
@@ -29,7 +29,7 @@ def by_lot(frame: DataFrame) -> DataFrame:
 
     Rows come as their files were written, and one file of a million rows is read by one core.
     """
-    return frame.repartition(int(str(frame.sparkSession.conf.get(PARTITIONS))), LOT)
+    return frame.repartition(parts(frame.sparkSession), LOT)
 
 
 def matched(rows: DataFrame, side: DataFrame, on: Mapping[str, str]) -> DataFrame:

@@ -96,4 +96,9 @@ def handed_out(frame: "DataFrame", rows: int) -> "DataFrame":
 
 def is_small(session: "SparkSession") -> bool:
     """Return whether ``session`` was started for days whose plans outweigh their rows."""
-    return session.conf.get(PARTITIONS) == "1"
+    return parts(session) == 1
+
+
+def parts(session: "SparkSession") -> int:
+    """Return into how many parts ``session`` deals out rows."""
+    return int(str(session.conf.get(PARTITIONS)))

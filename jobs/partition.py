@@ -26,7 +26,7 @@ from features.lake import Lake
 from features.lots import LOT, lot_of
 from features.needs import streams, tasks_of
 from features.raw import Raw, number_tallies, refuse_wordy
-from features.settle import is_small, passing, settle
+from features.settle import is_small, parts, passing, settle
 from features.sources import (
     ARRIVED,
     DAY,
@@ -51,6 +51,9 @@ log = logging.getLogger(__name__)
 
 LARGE = 500_000
 """Samples a file: at 20,000 a day one file, which Arrow scans faster than many small ones."""
+
+PIECES = 4
+"""Parts of a large day that one task makes samples of: their hash tables stay until it ends."""
 
 BULK = 400_000
 """Rows in a day's raw files from which they outweigh Spark's plans."""
@@ -511,9 +514,10 @@ def _write(
 ) -> None:
     """Write the tables side by side: each waits for its commits."""
     files = files_for(max(note["rows"] for note in notes.values()))
+    fitting = max(files, parts(shop.spark) // PIECES)
     with ThreadPoolExecutor(max_workers=3) as pool:
         writing = [
-            pool.submit(tables.replace_days, staged, shop.lake, "staged", notes, files),
+            pool.submit(tables.replace_days, staged, shop.lake, "staged", notes, fitting),
             pool.submit(tables.replace_days, broken, shop.lake, "quarantine", notes),
         ]
         if counts.frame is not None:
