@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from training.material import Pinned
     from training.ranks import Ranks
     from training.schedule import Decision
+    from training.warm import Start
 
 log = logging.getLogger(__name__)
 
@@ -196,22 +197,15 @@ def _fit_both(
     from training import night
     from training.checkpoint import Checkpoints, stopping
     from training.masks import Masks, flips
-    from training.material import pin, planned, read
-    from training.warm import Start, unknown_shares
+    from training.material import pin, read
+    from training.warm import unknown_shares
 
     said = order["night"]
     with watch.step("read"):
         versions = said["delta_version_encoded"], said["vocabulary_version"]
         pinned = pin(spec, lake, day, versions)
-        start = Start.of(said["start"], Path(order["before"])) if said["start"] else None
-        scale = start.scorer.card.stats if start else None
-        if (
-            start
-            and scale
-            and not start.wanted(planned(spec, pinned, scale), searched=said["search"])
-        ):
-            start = scale = None
-        material = read(spec, lake, pinned, scale)
+        start = _start(spec, pinned, order)
+        material = read(spec, lake, pinned, start.scale if start else None)
     with watch.step("teach"), _bar("teacher", ranks) as report:
         material = night.teach(spec, material, report, ranks)
     before = night.masks_in(Path(order["before"])) if said["previous"] else None
@@ -241,6 +235,19 @@ def _fit_both(
         "unknown": unknown_shares(material.validate, material.card.layout),
         **{part: _model(one) for part, one in fitted.items()},
     }
+
+
+def _start(spec: Spec, pinned: "Pinned", order: dict[str, Any]) -> "Start | None":
+    """Return the version whose weights the challenger goes on from, if it does."""
+    from training.material import planned
+    from training.warm import Start
+
+    said = order["night"]
+    if said["start"] is None:
+        return None
+    start = Start.of(said["start"], Path(order["before"]))
+    now = planned(spec, pinned, start.scale)
+    return start if start.wanted(now, searched=said["search"]) else None
 
 
 def _checkpoints(part: str) -> str:

@@ -16,6 +16,7 @@ from training.artifact import Card, Scorer, load
 from training.data import Dataset
 from training.embeddings import Embeddings
 from training.model import Model
+from training.prepare import NumberStats
 from training.rows import Examples, Rows, pieces
 
 ANEW = "set training.warm_start to false for the night that starts anew"
@@ -44,6 +45,11 @@ class Start:
     def of(cls, version: str, folder: Path) -> "Start":
         """Load the version in ``folder``."""
         return cls(version, load(folder))
+
+    @property
+    def scale(self) -> NumberStats:
+        """How numbers were scaled when the weights learned."""
+        return self.scorer.card.stats
 
     def wanted(self, now: Card, *, searched: bool) -> bool:
         """Return whether a night goes on from it.
@@ -79,8 +85,9 @@ class Start:
         places = [_place(name, before.layout) for name in card.layout.scenarios]
         if None in places and not model.new_scenario():
             new = card.layout.scenarios[places.index(None)]
-            raise _changed(self.version, f"scenario '{new}' is new, and {card.architecture.kind} "
-                           "has no part that a new one could start as")  # fmt: skip
+            kind = card.architecture.kind
+            what = f"scenario '{new}' is new, and {kind} has no part that a new one could start as"
+            raise _changed(self.version, what)
         model.adopt(self.scorer.model, places)
         gone = _evict(model, seen(train, card.architecture), before.architecture.sizes)
         names = list(card.sizes)
