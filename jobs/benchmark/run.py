@@ -58,7 +58,7 @@ def benchmark(
     protocol = narrowed(QUICK if quick else FULL, models, seeds)
     size = Size(days=4, rows=600) if quick else Size()
     worlds, skipped = _worlds(home, size, data, kuairand)
-    return compare(worlds, protocol, home=home, out=out, repeats=2 if quick else 12) | {
+    return compare(worlds, protocol, home=home, out=out, repeats=2 if quick else 6) | {
         "skipped": skipped
     }
 
@@ -129,16 +129,27 @@ def _costs(world: World, trained: Sequence[Chosen], material: Material, repeats:
 def _how(protocol: Protocol) -> str:
     """Return the protocol and the machine in words."""
     seeds, trials = len(protocol.seeds), len(protocol.networks)
+    networks, trees = _settings(protocol.networks), _settings(protocol.trees)
+    if trials > 1:
+        rule = (
+            f"Every model tries {trials} settings with the first seed (networks: {networks}; "
+            f"LightGBM: {trees}); the lowest log loss of the validation day wins and is trained "
+            f"with {seeds} seeds. Then"
+        )
+    else:
+        rule = (
+            f"No network is tuned to a data set: each has the settings of its spec ({networks}; "
+            f"LightGBM: {trees}) and {seeds} seeds. The validation day chooses epochs, trees and "
+            "flows. Then"
+        )
     return (
-        f"Every model tries {trials} settings with the first seed (networks: "
-        f"{_settings(protocol.networks)}; LightGBM: {_settings(protocol.trees)}); the lowest log "
-        f"loss of the validation day wins and is trained with {seeds} seeds. Then the test day is "
-        "read, once. Figures are means over the seeds, ± their standard deviation; differences are "
-        "paired, with 95 % intervals clustered by user. Steps, answers and training are seconds of "
-        f"one core. Commit {git_commit()[:12]}, {platform.processor() or platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}."
+        f"{rule} the test day is read, once. Figures are means over the seeds, ± their standard "
+        "deviation; differences are paired, with 95 % intervals clustered by user. Steps, answers "
+        f"and training are seconds of one core. Commit {git_commit()[:12]}, "
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, torch {torch.__version__}."
     )
 
 
 def _settings(trials: Sequence[Changes]) -> str:
-    return " or ".join(words(trial) for trial in trials)
+    return " or ".join(words(trial) or "nothing changed" for trial in trials)

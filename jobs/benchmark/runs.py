@@ -13,7 +13,7 @@ import torch
 
 from features.spec import Spec
 from features.spec.policy import Training
-from jobs.benchmark.protocol import Changes, Entry, Protocol
+from jobs.benchmark.protocol import BAR, Changes, Entry, Protocol
 from jobs.benchmark.worlds import World
 from training import night
 from training.artifact_files import read_json, write_json
@@ -68,7 +68,7 @@ class Trainings:
         self.world, self.protocol, self.folder = world, protocol, folder
         self.pinned = pin(world.spec, world.lake, world.test)
         self._material: Material | None = None
-        self._taught: Material | None = None
+        self._taught: dict[str, Material] = {}
 
     def all(self) -> Iterator[Chosen]:
         """Train what is missing of each entry, and yield its runs."""
@@ -118,14 +118,15 @@ class Trainings:
         write_json(kept, asdict(run))
         log.info(
             "%s: %s, %s, seed %d: validation %.5f in %.0f s",
-            *(self.world.name, entry.name, words(trial), seed, run.validation, run.seconds),
+            *(self.world.name, entry.name, words(trial) or "as the spec says"),
+            *(seed, run.validation, run.seconds),
         )
         return run
 
     def _train(
         self, entry: Entry, spec: Spec, trial: Changes, folder: Path, fingerprint: str
     ) -> Run:
-        material = self._rows(taught=spec.training.teacher is not None)
+        material = self._rows(spec.training)
         folder.mkdir(parents=True, exist_ok=True)
         started = time.process_time()
         fitted = night.fit(spec, material, entry.model, folder / "model")
@@ -140,30 +141,32 @@ class Trainings:
             fingerprint=fingerprint,
         )
 
-    def _rows(self, *, taught: bool) -> Material:
+    def _rows(self, training: Training) -> Material:
         """Return the rows, with the teacher's targets if asked for."""
-        if not taught:
+        if training.teacher is None or training.model == BAR:
             return self.material()
-        if self._taught is None:
-            self._taught = self._teach(self.material())
-        return self._taught
+        wanted = {"model": BAR, "seed": 1, "teacher": training.teacher, "trees": training.trees}
+        base = self.world.spec
+        spec = base.model_copy(update={"training": base.training.model_copy(update=wanted)})
+        name = self._fingerprint(spec)
+        if name not in self._taught:
+            self._taught[name] = self._teach(spec, self.folder / f"taught-{name}.npy")
+        return self._taught[name]
 
     def _fingerprint(self, spec: Spec) -> str:
         """Return a hash of all that decides a model, the code included."""
         said = night.fingerprint(spec, self.pinned, DECISION) + _code()
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
-    def _teach(self, material: Material) -> Material:
+    def _teach(self, spec: Spec, kept: Path) -> Material:
         """Return what the teacher makes of the labels: the same for all models, made once."""
-        spec = Entry(name="", model="lightgbm").spec(self.world.spec, {}, 1)
-        kept = self.folder / f"taught-{self._fingerprint(spec)}.npy"
+        material = self.material()
         if not kept.is_file():
             self.folder.mkdir(parents=True, exist_ok=True)
             taught = night.teach(spec, material)
             with kept.open("wb") as file:
                 np.save(file, taught.held.labels.numpy(), allow_pickle=False)
-        labels = torch.from_numpy(np.load(kept, allow_pickle=False))
-        return with_targets(material, labels)
+        return with_targets(material, torch.from_numpy(np.load(kept, allow_pickle=False)))
 
 
 @cache

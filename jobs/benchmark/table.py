@@ -54,10 +54,10 @@ def _row(one: Verdict, costs: Costs) -> list[str]:
     seconds = sum(run.seconds for run in runs) / len(runs)
     return [
         f"`{name}`",
-        f"{one.pooled['logloss']:.4f} ± {one.spread['logloss']:.4f}",
+        _mean(one, "logloss"),
         _change(one, BAR, "logloss"),
         _change(one, BASELINE, "logloss"),
-        f"{one.pooled['auc']:.4f} ± {one.spread['auc']:.4f}",
+        _mean(one, "auc"),
         _change(one, BAR, "auc"),
         f"{one.mean('logloss'):.4f}",
         f"{one.mean('auc'):.4f}",
@@ -67,6 +67,12 @@ def _row(one: Verdict, costs: Costs) -> list[str]:
         f"{1e6 * cost.answer / ANSWERED:.1f} µs" if cost else NONE,
         f"{seconds:.0f}",
     ]
+
+
+def _mean(one: Verdict, measure: str) -> str:
+    """Return the pooled value, with the spread of several seeds."""
+    spread = f" ± {one.spread[measure]:.4f}" if len(one.chosen.runs) > 1 else ""
+    return f"{one.pooled[measure]:.4f}{spread}"
 
 
 def _change(one: Verdict, other: str, measure: str) -> str:

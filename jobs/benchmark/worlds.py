@@ -9,6 +9,7 @@ from pathlib import Path
 from features.days import DAY
 from features.lake import Lake
 from features.spec import Spec, find_spec, load_spec
+from features.spec.policy import Embeddings
 from jobs.benchmark.protocol import BAR, BASELINE, OURS
 from jobs.home import Home
 
@@ -16,6 +17,8 @@ log = logging.getLogger(__name__)
 
 START = date(2026, 1, 1)
 SEED = 7
+SMALL = {"batch": 256, "learning_rate": 2e-3, "embeddings": Embeddings(optimiser="adagrad")}
+"""Training on simulated days: they have few rows, of which weights need some hundred steps."""
 WINDOW = 5
 """Days after the last one until every outcome has come: 3 to buy in, 1 to be late, 1 over."""
 
@@ -93,7 +96,10 @@ def _simulated(name: str, title: str, home: Home, size: Size, *, planted: bool) 
     raw = home.root / "benchmark" / name / "raw"
     simulate(raw, days=size.days + WINDOW, rows=size.rows, seed=SEED, start=START, planted=planted)
     last = START + (size.days - 1) * DAY
-    return _built(name, title, load_spec("bazaar"), home, raw, START, last, WINDOW)
+    spec = load_spec("bazaar")
+    training = spec.training.model_copy(update=SMALL)
+    spec = spec.model_copy(update={"training": training})
+    return _built(name, title, spec, home, raw, START, last, WINDOW)
 
 
 def _built(
