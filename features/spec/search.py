@@ -22,7 +22,7 @@ class Search(Section):
     whole input (``instance``) or the scenario and the columns of ``context``."""
     context: tuple[str, ...] = ()
     """Columns of the features that context gates read beside the scenario."""
-    recipe: Recipe = "boxed"
+    recipe: Recipe = "crossfit"
     """``crossfit``: strengths in [0, 1] under a price that learn from rows their flows never saw;
     ``boxed``: from the same rows; ``masks``: as boxed, rounded to 0 or 1; ``official``: sigmoid
     gates whose temperature rises, the only one for nets."""
@@ -37,8 +37,9 @@ class Search(Section):
     epochs: int = Field(default=4, ge=1)
     rewind: float = Field(default=0.25, ge=0, le=1)
     """Share of the search after which weights are kept, to retrain from."""
-    shrink: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1.0, 2.7), min_length=1)
-    """Total shrink of a flow's coefficient tried; the lowest validation log loss wins."""
+    shrink: tuple[Annotated[float, Field(ge=0)], ...] = Field(default=(0.0, 1.5, 3.0), min_length=1)
+    """Prices tried, each the total that a search takes off a strength; the lowest validation log
+    loss wins."""
     floor: float = Field(default=0.08, ge=0, lt=1)
     """A flow with less than this share of its cell's logit spread is pruned."""
 

@@ -5,8 +5,7 @@ that. And would other masks have done as well? For that, models are trained on t
 days with masks that nobody searched, and judged on its judge days.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,10 +17,10 @@ from features.lake import Lake
 from features.spec import Spec
 from jobs.home import Home
 from jobs.masks.agreement import Agreement, Table, agree, agree_all
-from jobs.masks.importance import Worth, importance
+from jobs.masks.importance import importance
 from jobs.masks.rivals import SEARCHED, Rival, compare, train_rivals
 from jobs.masks.shelf import Shelf
-from jobs.masks.table import explained
+from jobs.masks.table import Explained, explained
 from jobs.train import registry_of
 from jobs.trial import Exam, exam_of
 from training import night
@@ -33,21 +32,6 @@ from training.schedule import SEARCHED_ON, Decision
 from training.settings import prepare_torch
 from training.versions import Version
 from validation.drift import keep_rates
-
-
-@dataclass(frozen=True, kw_only=True)
-class Explained:
-    """What is said of a version."""
-
-    product: str
-    version: str
-    searched_on: str
-    """Day of the night that searched the flows; empty: they never were."""
-    judged: Mapping[str, str]
-    """Task → judge day."""
-    flows: Sequence[Worth]
-    agreements: Sequence[Agreement] = ()
-    rivals: Sequence[Rival] = ()
 
 
 def explain(

@@ -125,7 +125,7 @@ class _Models:
         found = torch.tensor(self.found[FOUND].table)
         self._given(RANDOM, shuffled(found, cells, self.seed), Search(**common))
         self._given(EVEN, even(found, cells), Search(**common))
-        self._searched(BOXED, Search(recipe="boxed", **common))
+        self._searched(BOXED, Search(recipe="boxed", shrink=(0.0, 1.0, 2.7), **common))
         self._searched(PAPERS, official)
         self._given(PAPERS_NONE, whole(cells), Search(form="official", recipe="boxed", **common))
         return self.found

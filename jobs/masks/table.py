@@ -1,26 +1,36 @@
 """What was found of masks as Markdown tables."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from features.spec import FLOWS
+from jobs.masks.agreement import Agreement
+from jobs.masks.importance import Worth
+from jobs.masks.rivals import Rival
+from jobs.masks.study import Pair
+from jobs.masks.verdict import Goal, OfData, Verdict, agreements, goals, of_data, verdicts
 from validation.intervals import Estimate
-
-if TYPE_CHECKING:
-    from jobs.masks.agreement import Agreement
-    from jobs.masks.explain import Explained
-    from jobs.masks.importance import Worth
-    from jobs.masks.rivals import Rival
-    from jobs.masks.study import Pair
-    from jobs.masks.verdict import Goal, OfData, Verdict
 
 NONE = "–"
 HELPS, HARMS, UNCLEAR = "helps", "harms", "unclear"
 SIGNS = {HELPS: "+", HARMS: "!", UNCLEAR: ""}
 MARKS = f"`{NONE}` is pruned, `+` surely helps, `!` surely harms."
 AGREEMENT = ("masks compared with", "agreement", "by chance", "95 of 100 unrelated pairs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explained:
+    """What is said of a version."""
+
+    product: str
+    version: str
+    searched_on: str
+    """Day of the night that searched the flows; empty: they never were."""
+    judged: Mapping[str, str]
+    """Task → judge day."""
+    flows: Sequence[Worth]
+    agreements: Sequence[Agreement] = ()
+    rivals: Sequence[Rival] = ()
 
 
 def explained(found: Explained) -> str:
@@ -53,8 +63,6 @@ def explained(found: Explained) -> str:
 
 def studied(pairs: Sequence[Pair], how: str) -> str:
     """Return all tables of a study of planted flows; ``how`` says what was run where."""
-    from jobs.masks.verdict import agreements, goals, of_data, verdicts
-
     head = ("masks", "kept", "strength", "AUC", "gap closed", "log loss", "gap closed")
     columns = (*head, "beats random in", "cost")
     each = ("data set", "none pruned", "the truth", "crossfit", "random places")

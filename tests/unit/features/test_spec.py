@@ -276,7 +276,7 @@ def test_a_shipped_spec_is_sound_and_its_hash_is_its_content(name: str) -> None:
 @pytest.mark.parametrize(
     ("search", "recipe"),
     [
-        ("{}", "boxed"),
+        ("{}", "crossfit"),
         ("{form: official}", "official"),
         ("{gates: instance}", "official"),
         ("{form: official, recipe: masks}", "masks"),

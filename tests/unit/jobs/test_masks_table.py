@@ -2,10 +2,9 @@
 
 from features.spec import FLOWS
 from jobs.masks.agreement import Agreement
-from jobs.masks.explain import Explained
 from jobs.masks.importance import Worth
 from jobs.masks.rivals import Rival
-from jobs.masks.table import explained, table
+from jobs.masks.table import Explained, explained, table
 from validation.intervals import UNKNOWN, Estimate
 
 

@@ -47,7 +47,7 @@ def trainer(architecture, examples, settings):
 
 
 def search(form: str) -> Search:
-    recipe = {"recipe": form} if form == "crossfit" else {}
+    recipe = {"recipe": "boxed"} if form == "coefficients" else {}
     return Search(epochs=2, rewind=0.5, shrink=(0.0, 1.0), **recipe, **FORMS[form])
 
 

@@ -34,7 +34,7 @@ def trainer(architecture, examples, settings):
 
 def searched(trainer: Trainer, **changed) -> Record:
     record = Record()
-    given = {"epochs": 4, "rewind": 0.25, "shrink": (0.0, 1.0), **changed}
+    given = {"recipe": "boxed", "epochs": 4, "rewind": 0.25, "shrink": (0.0, 1.0), **changed}
     search_and_retrain(trainer, Search(**given), 2, record)
     return record
 
