@@ -7,7 +7,7 @@ import numpy as np
 
 from features.spec import Layout
 from jobs.masks import study
-from jobs.masks.agreement import Agreement, agree_all
+from jobs.masks.agreement import Agreement, Table, agree_all
 from jobs.masks.planted import SHARES, TASKS
 from jobs.masks.study import FOUND, NONE, PAPERS, PAPERS_NONE, RANDOM, TRUTH, Outcome, Pair
 from validation.intervals import Estimate
@@ -74,7 +74,7 @@ def agreements(pairs: Sequence[Pair]) -> list[Agreement]:
     found = []
     for name in (FOUND, study.BOXED, PAPERS):
         each = [
-            agree_all(name, [np.array(one.outcomes[name].table) for one in mine], _LAYOUT)
+            agree_all(name, [_keeps(one.outcomes[name]) for one in mine], _LAYOUT)
             for data in dict.fromkeys(one.data for one in pairs)
             if (mine := [one for one in pairs if one.data == data])
         ]
@@ -134,6 +134,13 @@ def _verdict(name: str, pairs: Sequence[Pair]) -> Verdict:
         beats_random=sum(_better(one.outcomes[name], one.outcomes[RANDOM]) for one in pairs),
         cost=_mean(pairs, name, "seconds") / _mean(pairs, NONE, "seconds"),
     )
+
+
+def _keeps(one: Outcome) -> Table:
+    """Return the share of rows [K, M, 4] that keep each flow."""
+    found = np.array(one.table)
+    # Strengths are the same in every row; the paper's gates keep or remove, row by row.
+    return found if one.name == PAPERS else (found > 0).astype(float)
 
 
 def _better(one: Outcome, other: Outcome) -> bool:

@@ -9,7 +9,7 @@ from jobs.home import Home
 from jobs.masks import study
 from jobs.masks.known import planted
 from jobs.masks.study import FOUND, NONE, RANDOM, TRUTH, Outcome, Pair, expected_auc
-from jobs.masks.verdict import goals, verdicts
+from jobs.masks.verdict import agreements, goals, verdicts
 from training.settings import prepare_torch
 
 KINDS = (NONE, TRUTH, FOUND, RANDOM, study.BOXED, study.PAPERS, study.PAPERS_NONE)
@@ -50,6 +50,17 @@ def test_the_gap_that_is_closed_is_that_of_the_means_with_an_error_over_data_set
     assert found[FOUND].closed_logloss.value == pytest.approx(0.8)
     assert found[NONE].closed_auc.value == 0.0 and found[TRUTH].closed_auc.value == 1.0
     assert found[FOUND].beats_random == 2 and found[RANDOM].beats_random == 0
+
+
+def test_masks_of_several_seeds_are_alike_where_they_keep_the_same_however_strongly():
+    weak, other = pair(1, 0.81), pair(1, 0.81)
+    kept = np.zeros((4, 3, 4))
+    kept[..., :2] = 1
+    weak.outcomes[FOUND].table[:] = (0.1 * kept).tolist()
+    other.outcomes[FOUND].table[:] = kept.tolist()
+    found = agreements([weak, replace(other, seed=2)])[0]
+    assert (found.what, found.agreement, found.pairs) == ("crossfit, other seeds", 1.0, 1)
+    assert found.chance < 0.7
 
 
 def test_goals_say_what_was_measured_and_whether_it_is_enough():
