@@ -64,7 +64,7 @@ def explained(found: Explained) -> str:
 def studied(pairs: Sequence[Pair], how: str) -> str:
     """Return all tables of a study of planted flows; ``how`` says what was run where."""
     head = ("masks", "kept", "strength", "AUC", "gap closed", "log loss", "gap closed")
-    columns = (*head, "beats random in", "cost")
+    columns = (*head, "beats none in", "beats random in", "cost")
     each = ("data set", "none pruned", "the truth", "crossfit", "random places")
     return "\n\n".join(
         [
@@ -193,6 +193,7 @@ def _verdict(one: Verdict, pairs: int) -> list[str]:
         _share(one.closed_auc),
         f"{one.logloss:.4f}",
         _share(one.closed_logloss),
+        f"{one.beats_none} of {pairs}",
         f"{one.beats_random} of {pairs}",
         f"{one.cost:.1f}",
     ]

@@ -50,6 +50,15 @@ def test_the_gap_that_is_closed_is_that_of_the_means_with_an_error_over_data_set
     assert found[FOUND].closed_logloss.value == pytest.approx(0.8)
     assert found[NONE].closed_auc.value == 0.0 and found[TRUTH].closed_auc.value == 1.0
     assert found[FOUND].beats_random == 2 and found[RANDOM].beats_random == 0
+    assert found[FOUND].beats_none == 2 and found[RANDOM].beats_none == 0
+
+
+def test_a_data_set_whose_truth_is_no_better_than_none_pruned_has_no_gap_to_close():
+    without = pair(3, 0.79)
+    without.outcomes[TRUTH] = outcome(TRUTH, 0.79, 0.47)
+    found = {one.name: one for one in verdicts([pair(1, 0.806), without])}
+    assert found[FOUND].closed_auc.value == pytest.approx(0.6)
+    assert found[FOUND].closed_logloss.value == pytest.approx(0.032 / 0.05)
 
 
 def test_masks_of_several_seeds_are_alike_where_they_keep_the_same_however_strongly():
@@ -64,10 +73,10 @@ def test_masks_of_several_seeds_are_alike_where_they_keep_the_same_however_stron
 
 
 def test_goals_say_what_was_measured_and_whether_it_is_enough():
-    assert [one.met for one in goals([pair(1, 0.809), pair(2, 0.810)])] == [True] * 4
+    assert [one.met for one in goals([pair(1, 0.809), pair(2, 0.810)])] == [True] * 5
     missed = goals([pair(1, 0.805), pair(2, 0.785)])
-    assert [one.met for one in missed] == [False, True, False, False]
-    assert [one.figure for one in missed[:3]] == ["-50% and 80%", "50%", "1 of 2"]
+    assert [one.met for one in missed] == [False, False, True, False, False]
+    assert [one.figure for one in missed[:4]] == ["-50% and 80%", "1 of 2", "50%", "1 of 2"]
 
 
 def test_the_expected_auc_is_the_mean_over_labels_that_are_drawn():

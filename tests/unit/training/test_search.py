@@ -218,7 +218,7 @@ def test_frozen_nights_and_the_baseline_train_as_many_steps_as_a_night_that_sear
         return sum(last.values())
 
     searching, frozen, baseline = trainer(), trainer(), trainer(kind="shared_bottom")
-    search, whole = Search(), torch.ones(3, 2, 4).tolist()
+    search, whole = Search(shrink=(1.5,)), torch.ones(3, 2, 4).tolist()
     search_and_retrain(searching, search, 2, Record())
     freeze_and_retrain(frozen, search, Masks(strength=whole, shrink=None), 2, Record())
     train_without_flows(baseline, search, 2, Record())
