@@ -22,6 +22,7 @@ from jobs.console import Tables, show_tables, tables_in_markdown
 from jobs.home import Home
 from training.architecture import Architecture
 from training.autoifs import AutoIFS
+from training.crossfit import CrossFit
 from training.folded import fold
 from training.model import Model
 from training.optimiser import Optimiser, Trained
@@ -183,16 +184,20 @@ def _stepping(model: Model, rows: Examples, *, soft: bool = False) -> Callable[[
     trainer = Trainer(model, rows, rows.narrow(0, 64), _settings())
     if not isinstance(model, AutoIFS):
         return lambda: trainer.run("timing", STEPS, constant, keep="last")
-    coefficients = model.coefficients
-    if coefficients is None:
+    if model.coefficients is None:
         raise TypeError("a table of strengths is what is timed")
     if not soft:
         model.harden()
         return lambda: trainer.run("timing", STEPS, constant, keep="last")
     model.soften()
-    return lambda: trainer.run(
-        "timing", STEPS, constant, after=lambda _: coefficients.shrink(1e-3), keep="last"
-    )
+    folds = CrossFit(model)
+    trainer.hold(folds)
+
+    def after(_: int) -> None:
+        folds.strengths.shrink(1e-3)
+        folds.balance()
+
+    return lambda: trainer.run("timing", STEPS, constant, after=after, keep="last")
 
 
 def _literally(rows: Examples, *, ticket: bool) -> Callable[[], Any]:
