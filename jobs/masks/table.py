@@ -202,9 +202,8 @@ def _verdict(one: Verdict, pairs: int) -> list[str]:
 def _share(closed: Estimate) -> str:
     if closed.value is None:
         return NONE
-    if closed.high is None:
-        return f"{closed.value:.0%}"
-    return f"{closed.value:.0%} ± {closed.high - closed.value:.0%}"
+    value = f"{round(closed.value, 2) + 0.0:.0%}"  # no -0 %
+    return value if closed.high is None else f"{value} ± {closed.high - closed.value:.0%}"
 
 
 def _goal(one: Goal) -> list[str]:
