@@ -11,7 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch import distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
+LIFE = "TORCHELASTIC_RESTART_COUNT"
+"""Variable with how often torchrun has started the ranks anew."""
 TIMEOUT = timedelta(minutes=10)
 """How long a rank waits for the others before it gives up, and torchrun starts all of them anew."""
 
@@ -106,7 +110,15 @@ def joined(device: torch.device) -> Iterator[Ranks]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    store, rank, count = next(rendezvous("env://", timeout=TIMEOUT))
+    dist.init_process_group(
+        "nccl" if device.type == "cuda" else "gloo",
+        # Torchrun keeps one store over restarts, where addresses of ranks that died still stand.
+        store=PrefixStore(f"life {os.environ.get(LIFE, '0')}", store),
+        rank=rank,
+        world_size=count,
+        timeout=TIMEOUT,
+    )
     try:
         yield ranks
     finally:
