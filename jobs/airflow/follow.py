@@ -14,7 +14,7 @@ POLL = 0.5
 """Seconds between two looks at a run that moves."""
 LONGEST_POLL = 2.0
 """Seconds between two looks at a run whose tasks take long."""
-HANDOVER = 60.0
+HANDOVER = 180.0
 """Seconds the training's run may take to appear after the samples were announced."""
 
 log = logging.getLogger(__name__)
