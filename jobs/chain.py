@@ -80,18 +80,19 @@ class Chain:
         night = Night(client, Echo(client.logs))
         known = run_ids(client, self.samples)
         number = client.start_backfill(self.samples, first, last, conf, reprocess)
-        # A night may start beside it.
-        fresh = client.new_runs(self.samples, known)
-        made = [run for run in fresh if run["run_type"] == "backfill"]
-        made.sort(key=lambda run: str(run["partition_key"]))
-        days = {}
-        for run in made:
-            try:
-                said = self._follow(night, self.samples, run["dag_run_id"])
-            except UserError:
-                client.cancel_backfill(number)
-                raise
-            days[run["partition_key"]] = said["make"]
+        try:
+            # A night may start beside it.
+            fresh = client.new_runs(self.samples, known)
+            made = [run for run in fresh if run["run_type"] == "backfill"]
+            made.sort(key=lambda run: str(run["partition_key"]))
+            days = {
+                run["partition_key"]: self._follow(night, self.samples, run["dag_run_id"])["make"]
+                for run in made
+            }
+        finally:
+            # By itself Airflow notices only later that all runs have ended, and until then refuses
+            # the next backfill.
+            client.end_backfill(number)
         return {"backfill": number, "days": days, "tasks": night.tasks}
 
     def _follow(self, night: Night, dag_id: str, run_id: str) -> dict[str, dict[str, Any]]:

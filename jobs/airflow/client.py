@@ -122,8 +122,8 @@ class Client:
         found = _content(self._send("GET", "/backfills", params={"dag_id": dag_id}))["backfills"]
         return [entry for entry in found if entry["completed_at"] is None]
 
-    def cancel_backfill(self, backfill_id: int) -> None:
-        """Stop a backfill; its queued runs fail."""
+    def end_backfill(self, backfill_id: int) -> None:
+        """Let a backfill be over now; runs that are still queued fail."""
         self._send("PUT", f"/backfills/{backfill_id}/cancel")
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:

@@ -261,7 +261,7 @@ def clear_leftovers(client: Client, dags: Sequence[str]) -> None:
     """End what a command that was killed left behind; nobody else drives a private Airflow."""
     for dag_id in dags:
         for backfill in client.backfills(dag_id):
-            client.cancel_backfill(backfill["id"])
+            client.end_backfill(backfill["id"])
         for run in client.runs(dag_id):
             if run["state"] not in ENDED and not waits(client.tasks(dag_id, run["dag_run_id"])):
                 log.info("ending a run left behind: %s", run["dag_run_id"])

@@ -27,6 +27,8 @@ MISSING = date(2026, 1, 31)
 APPROVAL = date(2026, 2, 1)
 BROKEN_GATE = date(2026, 2, 2)
 REFUSED = date(2026, 2, 3)
+MENDED = date(2026, 2, 12)
+"""Fails in a backfill while the home has a file ``broken``."""
 PARKED = 6
 """Seconds from a question to its answer: one that comes at once fails the task in Airflow 3.3."""
 
@@ -40,6 +42,9 @@ def end(status=0, **result):
     sys.exit(status)
 if "{MISSING}" in words and "night" in words:
     end(2, error="missing-day", message="no raw data of {MISSING}; deliver it")
+broken = os.path.exists(os.environ["AUTOIFS_HOME"] + "/broken")
+if broken and words[1:4] == ["ahead", "--ds", "{MENDED}"]:
+    end(2, error="source", message="a file of {MENDED} is broken; deliver it again")
 if words[0] == "gate" and "{BROKEN_GATE}" in words:
     end(3, error="registry", message="the champion changed")
 if words[0] == "gate" and "{APPROVAL}" in words:
@@ -156,6 +161,25 @@ def test_a_backfill_goes_day_by_day_oldest_first_and_starts_no_training(home, as
     assert states["2026-01-03 bazaar_samples.announce"] == "skipped"
     time.sleep(3)
     assert len(asked()) == 3
+
+
+def test_a_backfill_looks_again_at_the_days_that_it_is_told_to(home, asked):
+    days = [date(2026, 2, 11), MENDED]
+
+    def looked_at(reprocess: str) -> list[str]:
+        before = len(asked())
+        backfill(spec_name="bazaar", first=days[0], last=days[1], home=home, reprocess=reprocess)
+        return [words.split()[3] for words in asked()[before:] if "ahead" in words]
+
+    broken = home.root / "broken"
+    broken.touch()
+    with pytest.raises(UserError, match=f"a file of {MENDED} is broken"):
+        looked_at("none")
+    broken.unlink()
+    assert looked_at("none") == []
+    assert looked_at("failed") == [str(MENDED)]
+    assert looked_at("failed") == []
+    assert looked_at("completed") == [str(day) for day in days]
 
 
 def test_a_gate_that_breaks_fails_the_night_but_not_its_report(home, asked):
