@@ -5,13 +5,13 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from features.errors import ApprovalError, UserError
 from features.spec import Spec
 from jobs.bundle import ensure_bundle, fetch_bundle
+from jobs.console import markdown_table
 from jobs.home import Home
 from jobs.train import registry_of
 from training.artifact_files import scratch_beside, swap
@@ -20,6 +20,8 @@ from training.trail import Event
 from training.versions import PINNED, Version
 
 Result = dict[str, Any]
+HISTORY = ("when", "who", "what", "from", "to", "why")
+
 log = logging.getLogger(__name__)
 
 
@@ -42,7 +44,7 @@ def history(*, spec: Spec, home: Home) -> Result:
         "champion": held.champion,
         "rollback_to": held.earlier[-1] if held.earlier else None,
         "events": [one.to_json() for one in newest_first],
-        "message": _table(newest_first),
+        "message": markdown_table(HISTORY, map(_in_words, newest_first)),
     }
 
 
@@ -169,15 +171,11 @@ def unpin(*, spec: Spec, home: Home, version: str) -> Result:
     return {"product": spec.product, "unpinned": one.version}
 
 
-def _table(events: Sequence[Event]) -> str:
-    """Return events as a Markdown table."""
-    rows = ["| when | who | what | from | to | why |", "|---|---|---|---|---|---|"]
-    for one in events:
-        what = one.action if one.state == "done" else f"{one.action} ({one.state})"
-        after = one.after if one.moves else one.version
-        cells = (one.at, one.who, what, one.before or "–", after or "–", one.why)
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(rows)
+def _in_words(one: Event) -> list[str]:
+    """Return an event of the trail as a row of ``HISTORY``."""
+    what = one.action if one.state == "done" else f"{one.action} ({one.state})"
+    after = one.after if one.moves else one.version
+    return [one.at, one.who, what, one.before or "–", after or "–", one.why]
 
 
 def actor() -> str:

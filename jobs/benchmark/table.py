@@ -6,6 +6,7 @@ from jobs.benchmark.cost import ANSWERED, Cost, Costs
 from jobs.benchmark.goals import Goal
 from jobs.benchmark.judge import WHOLE, Judgement, Verdict
 from jobs.benchmark.protocol import BAR, BASELINE
+from jobs.console import markdown_table
 from validation.intervals import Estimate
 
 HEAD = (
@@ -30,11 +31,11 @@ def markdown(
     judgements: Sequence[tuple[Judgement, Costs]], reached: Iterable[Goal], how: str
 ) -> str:
     """Return all tables; ``how`` says what was run where."""
-    parts = [how, _table(("data", "goal", "figure", "met"), map(_goal, reached))]
+    parts = [how, markdown_table(("data", "goal", "figure", "met"), map(_goal, reached))]
     for judgement, costs in judgements:
         parts += [f"### {judgement.world.title}", _rows(judgement)]
         ranked = sorted(judgement.verdicts.values(), key=lambda one: one.pooled["logloss"])
-        parts.append(_table(HEAD, (_row(one, costs) for one in ranked)))
+        parts.append(markdown_table(HEAD, (_row(one, costs) for one in ranked)))
         parts.append(_of_cells(judgement, ranked))
     return "\n\n".join(parts) + "\n"
 
@@ -114,7 +115,7 @@ def _of_cells(judgement: Judgement, ranked: Sequence[Verdict]) -> str:
             change = one.against.get(BAR, {}).get(("logloss", cell))
             said.append(f"{shown} / {one.cells['logloss'][cell]:.4f}{_mark(change)}")
         rows.append([f"`{one.chosen.entry.name}`", *said])
-    return _table(head, rows)
+    return markdown_table(head, rows)
 
 
 def _mark(change: Estimate | None) -> str:
@@ -122,8 +123,3 @@ def _mark(change: Estimate | None) -> str:
     if change is None or change.low is None or change.high is None:
         return ""
     return " +" if change.high < 0 else " −" if change.low > 0 else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from features.spec import FLOWS
+from jobs.console import markdown_table
 from jobs.masks.agreement import Agreement
 from jobs.masks.importance import Worth
 from jobs.masks.rivals import Rival
@@ -44,20 +45,23 @@ def explained(found: Explained) -> str:
         "\n".join(f"- {one}" for one in _sentences(found)),
         "## Strength of each flow",
         "Scenario part → task part. " + MARKS,
-        table(("cell", *FLOWS), grid),
+        markdown_table(("cell", *FLOWS), grid),
         "## What each flow is worth",
         "What its cell's log loss gains when the flow is held at its mean and nothing is trained "
         "again, with its interval by user. Flows that say the same may each be worth little.",
-        table(worth, map(_worth, sorted(alive, key=_place(cells)))),
+        markdown_table(worth, map(_worth, sorted(alive, key=_place(cells)))),
     ]
     if found.agreements:
         parts += [
             "## Are they the same masks?",
-            table(AGREEMENT, map(_agreement, found.agreements)),
+            markdown_table(AGREEMENT, map(_agreement, found.agreements)),
         ]
     if found.rivals:
         columns = ("masks", "kept", "strength", "AUC", "log loss", "− this version's", "worse in")
-        parts += ["## Other masks, trained alike", table(columns, map(_rival, found.rivals))]
+        parts += [
+            "## Other masks, trained alike",
+            markdown_table(columns, map(_rival, found.rivals)),
+        ]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,22 +73,11 @@ def studied(pairs: Sequence[Pair], how: str) -> str:
     return "\n\n".join(
         [
             how,
-            table(("goal", "measured", "met"), map(_goal, goals(pairs))),
-            table(columns, (_verdict(one, len(pairs)) for one in verdicts(pairs))),
-            table(each, map(_of_data, of_data(pairs))),
-            table(AGREEMENT, map(_agreement, agreements(pairs))),
+            markdown_table(("goal", "measured", "met"), map(_goal, goals(pairs))),
+            markdown_table(columns, (_verdict(one, len(pairs)) for one in verdicts(pairs))),
+            markdown_table(each, map(_of_data, of_data(pairs))),
+            markdown_table(AGREEMENT, map(_agreement, agreements(pairs))),
         ]
-    )
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table whose columns line up, so that it reads as well unrendered."""
-    lines = [list(head), *map(list, rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        f"| {' | '.join(one.ljust(width) for one, width in zip(line, widths, strict=True))} |"
-        for line in lines
     )
 
 

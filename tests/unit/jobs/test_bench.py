@@ -54,7 +54,8 @@ def test_nights_audits_and_backfills_are_held_to_their_ratios() -> None:
 
 def test_markdown_says_each_engine_beside_duckdb() -> None:
     found = {"cores": 2, "build": [build(1_000_000, 8.0, 4.0)], "goals": []}
-    assert "| 1,000,000 | autoifs | 8.0 | 2.00 | 1.0 | 0.5 |" in markdown(found)
+    row = next(line for line in markdown(found).splitlines() if "autoifs" in line)
+    assert row.split()[1::2] == ["1,000,000", "autoifs", "8.0", "2.00", "1.0", "0.5"]
 
 
 def test_engines_that_differ_are_told_by_what_they_differ_in() -> None:

@@ -1,10 +1,11 @@
 """What ``masks explain`` says to a person."""
 
 from features.spec import FLOWS
+from jobs.console import markdown_table
 from jobs.masks.agreement import Agreement
 from jobs.masks.importance import Worth
 from jobs.masks.rivals import Rival
-from jobs.masks.table import Explained, explained, table
+from jobs.masks.table import Explained, explained
 from validation.intervals import UNKNOWN, Estimate
 
 
@@ -79,7 +80,7 @@ def test_the_verdicts_come_first_and_every_flow_of_a_cell_is_marked():
 
 
 def test_columns_line_up():
-    lines = table(("a", "long head"), [("wide cell", "b")]).splitlines()
+    lines = markdown_table(("a", "long head"), [("wide cell", "b")]).splitlines()
     assert lines == [
         "| a         | long head |",
         "| --------- | --------- |",
