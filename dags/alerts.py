@@ -119,7 +119,7 @@ def _failed(context: Any) -> dict[str, str]:
         said = None
     if said:
         return {"message": str(said["message"]), "error": str(said["error"])}
-    if getattr(ti, "start_date", "not told") is None:
+    if not getattr(ti, "hostname", "not told"):
         queue = getattr(context.get("task"), "queue", "default")
         sentence = f"no worker took it from the queue '{queue}' in time; start one"
         return {"message": sentence, "error": "no-worker"}

@@ -27,6 +27,7 @@ SHARED = ("spark", "kept_spark", "airflow", "servers", "judged_market", "store",
 """What takes long to start, in the order in which a test that uses several is placed."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests of one server, or else of one module, with one of several workers."""
     for item in items:

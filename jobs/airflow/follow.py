@@ -80,7 +80,7 @@ class Night:
             said = self.client.xcom(dag_id, run_id, task["task_id"], "failure")
             if said:
                 raise JobFailed(said["message"], said["error"], _exit_code(said["status"]))
-            if task["start_date"] is None:
+            if not task["hostname"]:  # Airflow dates the start of what it fails itself, too
                 queue = task["queue"]
                 raise NoWorkerError(
                     f"{dag_id}: no worker took {task['task_id']} from the queue '{queue}' in time; "

@@ -7,13 +7,13 @@ from jobs.airflow.follow import JobFailed, Night, NoWorkerError
 class Airflow:
     """Answers as Airflow's REST interface does about one failed task."""
 
-    def __init__(self, started, said):
-        self.started, self.said = started, said
+    def __init__(self, hostname, said):
+        self.hostname, self.said = hostname, said
 
     def tasks(self, dag_id, run_id):
         return [
-            {"task_id": "train", "state": "failed", "queue": "gpu", "start_date": self.started},
-            {"task_id": "register", "state": "upstream_failed", "start_date": None},
+            {"task_id": "train", "state": "failed", "queue": "gpu", "hostname": self.hostname},
+            {"task_id": "register", "state": "upstream_failed", "hostname": ""},
         ]
 
     def xcom(self, dag_id, run_id, task_id, key):
@@ -26,7 +26,7 @@ def raise_failure(client, tmp_path):
 
 def test_a_task_that_no_worker_took_is_told_with_its_queue_and_what_to_start(tmp_path):
     with pytest.raises(NoWorkerError, match=r"no worker took train from the queue 'gpu'") as told:
-        raise_failure(Airflow(None, {}), tmp_path)
+        raise_failure(Airflow("", {}), tmp_path)
     assert "airflow celery worker --queues gpu" in str(told.value)
     assert (told.value.code, told.value.exit_code) == ("no-worker", 2)
 
@@ -34,4 +34,4 @@ def test_a_task_that_no_worker_took_is_told_with_its_queue_and_what_to_start(tmp
 def test_a_task_that_ran_is_told_in_its_job_s_words(tmp_path):
     said = {"message": "days are missing", "error": "training", "status": 2}
     with pytest.raises(JobFailed, match="days are missing"):
-        raise_failure(Airflow("2026-01-01T00:00:00Z", said), tmp_path)
+        raise_failure(Airflow("worker-1", said), tmp_path)
