@@ -23,19 +23,6 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 _STATUS = pytest.StashKey[int]()
 
 
-SHARED = ("spark", "kept_spark", "airflow", "servers", "judged_market", "store", "postgres")
-"""What takes long to start, in the order in which a test that uses several is placed."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of one server, or else of one module, with one of several workers."""
-    for item in items:
-        used = getattr(item, "fixturenames", ())
-        shared = next((name for name in SHARED if name in used), item.nodeid.partition("::")[0])
-        item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator["SparkSession"]:
     """One session for the whole run: starting one takes about 9 s."""
