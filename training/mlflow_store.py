@@ -68,12 +68,13 @@ class Store:
         """
         _quiet()
         from mlflow.exceptions import MlflowException
+        from requests import RequestException  # of artifacts that the server hands on
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
             yield self.client
-        except (MlflowException, SQLAlchemyError) as error:
-            if getattr(error, "error_code", None) in _REFUSALS:
+        except (MlflowException, SQLAlchemyError, RequestException) as error:
+            if _refuses(error):
                 raise RegistryError(
                     f"MLflow at {without_password(self.uri)} refused: {first_line(error)}"
                 ) from error
@@ -83,6 +84,12 @@ class Store:
             if not type(error).__module__.startswith(("boto3.", "botocore.", "s3transfer.")):
                 raise
             raise translated(f"MLflow's artifacts of {self.product}", error) from None
+
+
+def _refuses(error: Exception) -> bool:
+    """Return whether it would be no use to ask again."""
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return getattr(error, "error_code", None) in _REFUSALS or status in (401, 403)
 
 
 def _quiet() -> None:

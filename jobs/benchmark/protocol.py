@@ -68,7 +68,7 @@ FULL = Protocol(
     ),
     seeds=(1, 2, 3),
     networks=({},),
-    trees=({"trees": {"num_leaves": 15}},),  # on every validation day better than 31 and 63
+    trees=({"trees": {"num_leaves": 15}},),  # better than 31 and 63 where tried
 )
 
 QUICK = Protocol(

@@ -10,15 +10,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import requests
 
 from features.errors import (
     ArtifactError,
+    MlflowError,
     RegistryError,
     UnknownVersionError,
     VersionInUseError,
 )
 from training.artifact_files import checksum, scratch_beside, seal, write_json
 from training.database import Unreadable, reading
+from training.mlflow_store import Store
 from training.registry import Registry
 from training.versions import read, read_client
 
@@ -251,3 +254,15 @@ def test_looking_and_fetching_never_import_mlflow(registry, part, store, tmp_pat
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )
     assert json.loads(said.stdout) == []
+
+
+@pytest.mark.parametrize(("status", "kind"), [(403, RegistryError), (503, MlflowError)])
+def test_a_server_that_will_not_hand_on_artifacts_is_told_in_one_sentence(status, kind):
+    answer = requests.Response()
+    answer.status_code, answer.reason = status, "Forbidden"
+    with (
+        pytest.raises(kind, match=f"MLflow at http://127.0.0.1:9 .*{status}") as told,
+        Store("http://127.0.0.1:9", "shop").asking(),
+    ):
+        answer.raise_for_status()
+    assert isinstance(told.value, MlflowError) == (status == 503), "a refusal is not tried again"
