@@ -1,6 +1,7 @@
 """Fixtures that rooms share: one Spark session for all tests, an empty lake, the real data."""
 
 import atexit
+import importlib.machinery
 import json
 import os
 import subprocess
@@ -21,6 +22,11 @@ pytest_plugins = ["tests.servers"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 _STATUS = pytest.StashKey[int]()
+
+_main = sys.modules["__main__"]
+if _main.__spec__ is None and not hasattr(_main, "__file__"):
+    # A worker of xdist: PySpark would take it for its own doctests and end it.
+    _main.__spec__ = importlib.machinery.ModuleSpec("__main__", None)
 
 
 @pytest.fixture(scope="session")
