@@ -283,7 +283,8 @@ def test_models_are_listed_promoted_and_rolled_back(run, shop, home):
         ("promote", "1", "2"),
         ("promote", None, "1"),
     ]
-    assert " | rollback | 2 | 1 | slow |" in told["message"].splitlines()[2]
+    newest = [cell.strip() for cell in told["message"].splitlines()[2].split("|")[1:-1]]
+    assert newest[2:] == ["rollback", "2", "1", "slow"]
     assert told["events"][0]["why"] == "slow" and "@" in told["events"][0]["who"]
 
 

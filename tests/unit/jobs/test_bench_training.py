@@ -26,7 +26,7 @@ def test_each_part_is_told_with_its_goals(home, monkeypatch):
         "row-wise Adagrad, 5 M rows ÷ 0.5 M rows",
     }
     assert all(goal["figure"] > 0 for goal in found["goals"])
-    assert "| loader ÷ a row-wise DataLoader |" in found["markdown"]
+    assert "\n| loader ÷ a row-wise DataLoader " in found["markdown"]
 
 
 def test_a_goal_may_be_the_least_that_is_wanted():

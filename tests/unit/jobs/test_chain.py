@@ -16,7 +16,10 @@ class Airflow:
     """An Airflow that says what it was given to say."""
 
     def __init__(self, tasks=(), runs=(), said=None):
-        self._tasks = [{"task_id": name, "state": state, "duration": 2.0} for name, state in tasks]
+        self._tasks = [
+            {"task_id": name, "state": state, "duration": 2.0, "hostname": "worker-1"}
+            for name, state in tasks
+        ]
         self._runs = list(runs)
         self._said = said or {}
 
