@@ -1,7 +1,5 @@
 """``autoifs register``: put a night's training into MLflow as the challenger."""
 
-import shutil
-import subprocess
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from features.spec import Spec
 from features.spec.load import spec_hash
 from jobs.handover import take_over
 from jobs.home import Home
+from jobs.provenance import git_commit
 from jobs.timing import Stopwatch
 from jobs.train import PARTS, RESULT, registry_of
 from training.artifact_files import checksum, read_json, scratch_beside, seal, write_json
@@ -139,18 +138,3 @@ def _tags(spec: Spec, result: Result, sums: dict[str, str]) -> dict[str, str]:
         "checksum": sums["challenger"],
         **{f"checksum_{part}": value for part, value in sums.items()},
     }
-
-
-def git_commit() -> str:
-    """Return the commit of the code that runs, or ``unknown`` outside a checkout."""
-    git = shutil.which("git")
-    if git is None:
-        return "unknown"
-    said = subprocess.run(  # noqa: S603 (no input of anyone's)
-        [git, "rev-parse", "HEAD"],
-        cwd=Path(__file__).resolve().parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return said.stdout.strip() or "unknown"

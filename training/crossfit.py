@@ -99,14 +99,13 @@ def fold_of(inputs: Inputs, folds: int) -> Tensor:
 
     So it is the same in every epoch and on every rank, and equal rows are never told apart.
     """
-    singles = inputs.index.shape[1] - sum(inputs.widths)
-    features = singles + len(inputs.widths)
+    taken = torch.tensor(inputs.taken, dtype=torch.int64)
+    features = len(taken)
     random = torch.Generator().manual_seed(features)
     odd = torch.randint(2**62, (1 + features + inputs.numbers.shape[1],), generator=random) * 2 + 1
     odd = odd.to(inputs.scenario.device)
     # A bag's tokens share a factor, and what pads it is -1: neither order nor width counts.
-    spread = torch.tensor([1] * singles + list(inputs.widths), dtype=torch.int64, device=odd.device)
-    of_tokens = odd[1 : 1 + features].repeat_interleave(spread)
+    of_tokens = odd[1 : 1 + features].repeat_interleave(taken.to(odd.device))
     said = inputs.scenario * odd[0]
     said = said + ((inputs.index.long() + 1) * of_tokens).sum(1)
     bits = inputs.numbers.contiguous().view(torch.int32).long()

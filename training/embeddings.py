@@ -41,10 +41,8 @@ class Embeddings(nn.Module):
         """Return [n, Σ dims]; a multi-value column is the mean of its tokens, 0 without any."""
         if not self.groups:
             return inputs.numbers[:, :0]
-        index = inputs.index
-        singles = index.shape[1] - sum(inputs.widths)
-        widths = [1] * singles + list(inputs.widths)
-        rows = torch.where(index < 0, 0, index + self._offset_of_each(tuple(widths), index.device))
+        index, widths = inputs.index, inputs.taken
+        rows = torch.where(index < 0, 0, index + self._offset_of_each(widths, index.device))
         found: list[Tensor] = []
         for group, table in zip(self.groups, self.tables, strict=True):
             found += self._group(group, table, rows, widths)
@@ -108,7 +106,7 @@ class Embeddings(nn.Module):
         return self._spread[1]
 
     def _group(
-        self, group: list[int], table: nn.Module, rows: Tensor, widths: list[int]
+        self, group: list[int], table: nn.Module, rows: Tensor, widths: Sequence[int]
     ) -> list[Tensor]:
         """Return the columns of one table: single tokens side by side, then a mean for each bag."""
         starts = [sum(widths[:position]) for position in range(len(widths))]
@@ -128,7 +126,12 @@ class Embeddings(nn.Module):
         return found
 
 
+def embeddings_of(module: nn.Module) -> list[Embeddings]:
+    """Return every :class:`Embeddings` in ``module``."""
+    return [part for part in module.modules() if isinstance(part, Embeddings)]
+
+
 def tables_of(module: nn.Module) -> list[nn.Embedding]:
     """Return the tables of every :class:`Embeddings` in ``module``."""
-    held = [part for part in module.modules() if isinstance(part, Embeddings)]
-    return [table for part in held for table in part.tables if isinstance(table, nn.Embedding)]
+    tables = (table for part in embeddings_of(module) for table in part.tables)
+    return [table for table in tables if isinstance(table, nn.Embedding)]

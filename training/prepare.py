@@ -127,6 +127,11 @@ class Inputs:
         """Return the number of rows."""
         return len(self.scenario)
 
+    @property
+    def taken(self) -> tuple[int, ...]:
+        """How many columns of ``index`` each embedding takes: a category 1, a bag its width."""
+        return (1,) * (self.index.shape[1] - sum(self.widths)) + tuple(self.widths)
+
     def take(self, rows: Tensor) -> "Inputs":
         """Return the rows of the given indices, int64 [b]."""
         return replace(

@@ -104,16 +104,19 @@ def go_on(trainer: Trainer, masks: Masks | None, epochs: int, record: Record) ->
     if masks is not None:
         _freeze(trainer, masks, record)
         return retrain(trainer, epochs, record)
-    best = trainer.run("go on", epochs * trainer.epoch, linear_decay, seed=3)
-    record.say("go on", epochs=epochs, best_step=best.step, validation=best.validation)
-    return best
+    return _train(trainer, "go on", epochs, record)
 
 
 def train_without_flows(trainer: Trainer, search: Search, epochs: int, record: Record) -> Checked:
     """Train a model that has no flows for as many steps as AutoIFS's weights get."""
     _warm_up(trainer, search, record)
-    best = trainer.run("train", epochs * trainer.epoch, linear_decay, seed=3)
-    record.say("train", epochs=epochs, best_step=best.step, validation=best.validation)
+    return _train(trainer, "train", epochs, record)
+
+
+def _train(trainer: Trainer, stage: str, epochs: int, record: Record) -> Checked:
+    """Train while the rate falls to 0; the best epoch by validation is kept."""
+    best = trainer.run(stage, epochs * trainer.epoch, linear_decay, seed=3)
+    record.say(stage, epochs=epochs, best_step=best.step, validation=best.validation)
     return best
 
 

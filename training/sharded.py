@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 from training.average import State
-from training.embeddings import Embeddings, tables_of
+from training.embeddings import embeddings_of, tables_of
 from training.ranks import Ranks, message_device
 
 PARTED = ("optimiser.tables.", "average.means.", "average.seen.")
@@ -80,7 +80,7 @@ def run(rows: int, ranks: Ranks) -> slice:
 
 def shard(model: nn.Module, ranks: Ranks) -> None:
     """Let each rank keep its part of every table (in place)."""
-    for part in _embeddings(model):
+    for part in embeddings_of(model):
         for place, table in enumerate(part.tables):
             if isinstance(table, nn.Embedding) and not isinstance(table, ShardedTable):
                 part.tables[place] = ShardedTable(table, ranks)
@@ -88,7 +88,7 @@ def shard(model: nn.Module, ranks: Ranks) -> None:
 
 def join(model: nn.Module) -> None:
     """Give every rank the whole of every table again (in place)."""
-    for part in _embeddings(model):
+    for part in embeddings_of(model):
         for place, table in enumerate(part.tables):
             if isinstance(table, ShardedTable):
                 weight = torch.cat(table.ranks.gather(table.weight.detach()))
@@ -127,7 +127,3 @@ def as_parts(tensors: State, names: set[str], ranks: Ranks) -> Mapping[str, Tens
             one.detach(), mesh, [Shard(0)], run_check=False, shape=torch.Size(whole), stride=stride
         )
     return found
-
-
-def _embeddings(model: nn.Module) -> list[Embeddings]:
-    return [part for part in model.modules() if isinstance(part, Embeddings)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from features.spec.layout import Layout
-from training.embeddings import Embeddings
+from training.embeddings import embeddings_of
 from training.model import Model
 from training.prepare import CLIP, Inputs
 from training.sharded import is_sharded
@@ -52,8 +52,7 @@ def suspect(model: Model, inputs: Inputs) -> Suspect | None:
 
 def _lost(model: Model, inputs: Inputs, place: int) -> bool:
     """Return whether a token of the batch has a vector that is no number."""
-    widths = [1] * (inputs.index.shape[1] - sum(inputs.widths)) + list(inputs.widths)
-    tokens = torch.split(inputs.index, widths, dim=1)[place]
+    tokens = torch.split(inputs.index, list(inputs.taken), dim=1)[place]
     tokens = tokens[tokens >= 0].long()
-    tables = [part for part in model.modules() if isinstance(part, Embeddings)]
-    return any(not bool(part.vectors(place)[tokens].isfinite().all()) for part in tables)
+    parts = embeddings_of(model)
+    return any(not bool(part.vectors(place)[tokens].isfinite().all()) for part in parts)

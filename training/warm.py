@@ -1,6 +1,6 @@
 """A training that goes on from an earlier version's weights: what fits, what is new, what moved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from features.spec.layout import Column, Layout
 from training.architecture import Architecture
 from training.artifact import Card, Scorer, load
 from training.data import Dataset
-from training.embeddings import Embeddings
+from training.embeddings import embeddings_of
 from training.model import Model
 from training.prepare import NumberStats
 from training.rows import Examples, Rows, pieces
@@ -151,10 +151,9 @@ def seen(rows: Examples | Rows, architecture: Architecture) -> list[Tensor]:
     """Return, for each embedding, which of its tokens the rows hold, [size] of booleans."""
     a = architecture
     found = [torch.zeros(size, dtype=torch.bool) for size in a.sizes]
-    singles = len(a.sizes) - a.bags
     for part in pieces(rows):
-        index, widths = part.inputs.index.cpu(), [1] * singles + list(part.inputs.widths)
-        for held, tokens in zip(found, torch.split(index, widths, dim=1), strict=True):
+        columns = torch.split(part.inputs.index.cpu(), list(part.inputs.taken), dim=1)
+        for held, tokens in zip(found, columns, strict=True):
             held[tokens[tokens >= 0].long()] = True
     for history, listed in zip(a.histories, a.listed, strict=True):
         if listed >= 0:  # the same tokens, looked up in the table of the column that they are of
@@ -228,8 +227,3 @@ def _evict(model: Model, held: Sequence[Tensor], known: Sequence[int]) -> list[i
         for position, rows in enumerate(gone):
             part.begin(position, rows)
     return [len(rows) for rows in gone]
-
-
-def embeddings_of(model: Model) -> Iterator[Embeddings]:
-    """Yield the embeddings in ``model``."""
-    return (part for part in model.modules() if isinstance(part, Embeddings))

@@ -1,9 +1,11 @@
 """What the sample factory is held to, and how far it is from it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
+
+from features.errors import UserError
 
 Result = Mapping[str, Any]
 
@@ -43,7 +45,23 @@ def goals_of(found: Result) -> list[dict[str, Any]]:
         *_of("audit", found, "audit ÷ one aggregate pass", "audit", "pass", 2.0),
         *_of("backfill", found, "days in one command ÷ a command a day", "together", "single", 0.5),
     ]
+    return told(goals)
+
+
+def told(goals: Iterable[Goal]) -> list[dict[str, Any]]:
+    """Return goals for a command's result."""
     return [{**asdict(goal), "met": goal.met} for goal in goals]
+
+
+def check_parts(asked: Iterable[str], known: Sequence[str]) -> None:
+    """Refuse parts to measure that a benchmark has not.
+
+    Raises:
+        UserError: naming one of them.
+    """
+    unknown = sorted(set(asked) - set(known))
+    if unknown:
+        raise UserError(f"--only {unknown[0]}: no such part; name some of {', '.join(known)}")
 
 
 def best(engine: Result) -> float:

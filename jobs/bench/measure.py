@@ -14,7 +14,7 @@ from typing import Any
 
 from features.errors import ServiceError, UserError
 from jobs.bench.agree import require_agreement
-from jobs.bench.goals import goals_of
+from jobs.bench.goals import check_parts, goals_of
 from jobs.bench.memory import watched
 from jobs.bench.request import Request
 from jobs.bench.table import markdown, show
@@ -72,9 +72,7 @@ def bench(
 
 
 def _check(parts: Collection[str], sizes: Sequence[int]) -> None:
-    unknown = sorted(set(parts) - set(PARTS))
-    if unknown:
-        raise UserError(f"--only {unknown[0]}: no such part; name some of {', '.join(PARTS)}")
+    check_parts(parts, PARTS)
     if not sizes or min(sizes) < 1000:
         raise UserError("--sizes: a day of fewer than 1000 impressions tells nothing; ask for more")
     missing = [name for name in ("duckdb", "polars") if find_spec(name) is None]

@@ -6,14 +6,12 @@ work. The networks are of the paper's scale: 90 fields of width 16, layers 1024-
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 import torch
 
-from features.errors import UserError
 from features.spec.policy import Embeddings
-from jobs.bench.goals import Goal
+from jobs.bench.goals import Goal, check_parts, told
 from jobs.bench.literal_autoifs import LiteralAutoIFS, LiteralSteps, Published
 from jobs.bench.loading import rates
 from jobs.bench.table import GOALS, goal_row
@@ -62,9 +60,7 @@ def bench(*, home: Home, parts: Collection[str], rows: int, repeats: int) -> Res
     Raises:
         UserError: for an unknown part.
     """
-    unknown = sorted(set(parts) - set(PARTS))
-    if unknown:
-        raise UserError(f"--only {unknown[0]}: no such part; name some of {', '.join(PARTS)}")
+    check_parts(parts, PARTS)
     prepare_torch()
     found: Result = {}
     goals: list[Goal] = []
@@ -77,7 +73,7 @@ def bench(*, home: Home, parts: Collection[str], rows: int, repeats: int) -> Res
             taken, held = measure(repeats)
             found[f"{part}, ms"] = {name: round(1000 * one, 1) for name, one in taken.items()}
             goals += held
-    found["goals"] = [{**asdict(goal), "met": goal.met} for goal in goals]
+    found["goals"] = told(goals)
     shown = _tables(found)
     show_tables(shown)
     return {**found, "markdown": tables_in_markdown(shown)}

@@ -1,14 +1,10 @@
 """The benchmark from data to table: build, train, judge, measure, write."""
 
 import logging
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from features.errors import UserError
 from jobs.benchmark.cost import Costs, Timed, costs
@@ -20,7 +16,7 @@ from jobs.benchmark.runs import Chosen, Trainings, words
 from jobs.benchmark.table import markdown
 from jobs.benchmark.worlds import MAKERS, Size, World
 from jobs.home import Home
-from jobs.register import git_commit
+from jobs.provenance import in_words
 from training.artifact import load
 from training.material import Material
 from training.settings import prepare_torch, settings_of
@@ -145,9 +141,7 @@ def _how(protocol: Protocol) -> str:
     return (
         f"{rule} the test day is read, once. Figures are means over the seeds, ± their standard "
         "deviation; differences are paired, with 95 % intervals clustered by user. Steps, answers "
-        f"and training are seconds of one core. Commit {git_commit()[:12]}, "
-        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-        f"Python {platform.python_version()}, torch {torch.__version__}."
+        f"and training are seconds of one core. {in_words()}"
     )
 
 

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from features.spec import Spec
 from features.spec.policy import Training
 from jobs.benchmark.protocol import BAR, Changes, Entry, Protocol
 from jobs.benchmark.worlds import World
+from jobs.provenance import training_code
 from training import night
 from training.artifact_files import read_json, write_json
 from training.material import Material, pin, read, with_targets
@@ -155,7 +155,7 @@ class Trainings:
 
     def _fingerprint(self, spec: Spec) -> str:
         """Return a hash of all that decides a model, the code included."""
-        said = night.fingerprint(spec, self.pinned, DECISION) + _code()
+        said = night.fingerprint(spec, self.pinned, DECISION) + training_code()
         return hashlib.sha256(said.encode()).hexdigest()[:16]
 
     def _teach(self, spec: Spec, kept: Path) -> Material:
@@ -167,13 +167,6 @@ class Trainings:
             with kept.open("wb") as file:
                 np.save(file, taught.held.labels.numpy(), allow_pickle=False)
         return with_targets(material, torch.from_numpy(np.load(kept, allow_pickle=False)))
-
-
-@cache
-def _code() -> str:
-    """Return a hash of the code that trains: a run of another one is not taken over."""
-    files = sorted(Path(night.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
 def words(trial: Changes) -> str:

@@ -1,6 +1,8 @@
 """How much two masks have in common, against masks that have nothing to do with each other."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,11 +46,11 @@ def agree(what: str, one: Table, other: Table, layout: Layout) -> Agreement:
 
 def agree_all(what: str, tables: list[Table], layout: Layout) -> Agreement | None:
     """Return the mean over all pairs of tables; None for fewer than two."""
-    found = [
-        agree(what, one, other, layout)
-        for place, one in enumerate(tables)
-        for other in tables[place + 1 :]
-    ]
+    return mean_of(what, [agree(what, *pair, layout) for pair in combinations(tables, 2)])
+
+
+def mean_of(what: str, found: Sequence[Agreement]) -> Agreement | None:
+    """Return the mean of agreements; None of none."""
     if not found:
         return None
 
@@ -61,5 +63,5 @@ def agree_all(what: str, tables: list[Table], layout: Layout) -> Agreement | Non
         chance=mean("chance"),
         low=mean("low"),
         high=mean("high"),
-        pairs=len(found),
+        pairs=sum(one.pairs for one in found),
     )

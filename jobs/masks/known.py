@@ -1,19 +1,15 @@
 """``autoifs masks planted``: the study of known flows, from data to table."""
 
 import logging
-import os
-import platform
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from jobs.home import Home
 from jobs.masks.study import QUICK, Size, study
 from jobs.masks.table import studied
 from jobs.masks.verdict import goals
-from jobs.register import git_commit
+from jobs.provenance import in_words
 from training.settings import prepare_torch
 
 FIRST = 11
@@ -53,6 +49,5 @@ def _how(size: Size, data: int, seeds: int) -> str:
         "the true probabilities of the test rows; gap closed: from none pruned to the truth, over "
         "the data sets where the truth is better, ± one standard error over them; strength: the "
         "mean, 0 where pruned; cost: time of one core in trainings without a search. "
-        f"Commit {git_commit()[:12]}, {platform.processor() or platform.machine()}, "
-        f"{os.cpu_count()} cores, Python {platform.python_version()}, torch {torch.__version__}."
+        f"{in_words()}"
     )

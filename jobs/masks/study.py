@@ -9,7 +9,6 @@ import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from features.spec.search import Search
 from jobs.masks import planted
 from jobs.masks.planted import Planted, plant
+from jobs.provenance import training_code
 from training import search as stages
 from training.architecture import Architecture
 from training.artifact_files import read_json, write_json
@@ -107,7 +107,7 @@ class _Models:
 
     def __init__(self, drawn: Planted, seed: int, size: Size, kept: Path) -> None:
         self.drawn, self.seed, self.size, self.kept = drawn, seed, size, kept
-        self.mark = hashlib.sha256(f"{size} {_code()}".encode()).hexdigest()[:16]
+        self.mark = hashlib.sha256(f"{size} {training_code()}".encode()).hexdigest()[:16]
         self.found: dict[str, Outcome] = {}
         if kept.is_file():
             said = read_json(kept)
@@ -221,10 +221,3 @@ def _settings(seed: int) -> Settings:
         device=torch.device("cpu"),
         task_weights=(1.0,) * planted.TASKS,
     )
-
-
-@cache
-def _code() -> str:
-    """Return a hash of the code that trains: figures of another are not taken over."""
-    files = sorted(Path(stages.__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -7,7 +7,7 @@ import numpy as np
 
 from features.spec import Layout
 from jobs.masks import study
-from jobs.masks.agreement import Agreement, Table, agree_all
+from jobs.masks.agreement import Agreement, Table, agree_all, mean_of
 from jobs.masks.planted import SHARES, TASKS
 from jobs.masks.study import FOUND, NONE, PAPERS, PAPERS_NONE, RANDOM, TRUTH, Outcome, Pair
 from validation.intervals import UNKNOWN, Estimate
@@ -62,8 +62,7 @@ def verdicts(pairs: Sequence[Pair]) -> list[Verdict]:
 def of_data(pairs: Sequence[Pair]) -> list[OfData]:
     """Return each data set by itself."""
     rows = []
-    for data in dict.fromkeys(one.data for one in pairs):
-        mine = [one for one in pairs if one.data == data]
+    for data, mine in _by_data(pairs).items():
         none, truth, found, random = (
             _mean(mine, name, "auc") for name in (NONE, TRUTH, FOUND, RANDOM)
         )
@@ -77,22 +76,10 @@ def agreements(pairs: Sequence[Pair]) -> list[Agreement]:
     for name in (FOUND, study.BOXED, PAPERS):
         each = [
             agree_all(name, [_keeps(one.outcomes[name]) for one in mine], _LAYOUT)
-            for data in dict.fromkeys(one.data for one in pairs)
-            if (mine := [one for one in pairs if one.data == data])
+            for mine in _by_data(pairs).values()
         ]
-        held = [one for one in each if one is not None]
-        if held:
-            found.append(
-                Agreement(
-                    what=f"{name}, other seeds",
-                    agreement=float(np.mean([one.agreement for one in held])),
-                    chance=float(np.mean([one.chance for one in held])),
-                    low=float(np.mean([one.low for one in held])),
-                    high=float(np.mean([one.high for one in held])),
-                    pairs=sum(one.pairs for one in held),
-                )
-            )
-    return found
+        found.append(mean_of(f"{name}, other seeds", [one for one in each if one is not None]))
+    return [one for one in found if one is not None]
 
 
 def goals(pairs: Sequence[Pair]) -> list[Goal]:
@@ -160,10 +147,17 @@ def _beaten(pairs: Sequence[Pair], name: str, other: str) -> int:
 def with_gap(pairs: Sequence[Pair], what: str) -> list[Pair]:
     """Return the pairs of the data sets whose true masks beat none pruned, over their seeds."""
     found = []
-    for data in dict.fromkeys(one.data for one in pairs):
-        mine = [one for one in pairs if one.data == data]
+    for mine in _by_data(pairs).values():
         gap = _mean(mine, TRUTH, what) - _mean(mine, NONE, what)
         found += mine if (gap < 0 if what == "logloss" else gap > 0) else []
+    return found
+
+
+def _by_data(pairs: Sequence[Pair]) -> dict[int, list[Pair]]:
+    """Return data set → its pairs."""
+    found: dict[int, list[Pair]] = {}
+    for one in pairs:
+        found.setdefault(one.data, []).append(one)
     return found
 
 
@@ -188,7 +182,7 @@ def _closed(pairs: Sequence[Pair], name: str, what: str) -> Estimate:
 
 
 def _jackknife(share: Callable[[Sequence[Pair]], float], pairs: Sequence[Pair]) -> float | None:
-    data = list(dict.fromkeys(one.data for one in pairs))
+    data = _by_data(pairs)
     if len(data) < 2:
         return None
     left = np.array([share([one for one in pairs if one.data != out]) for out in data])

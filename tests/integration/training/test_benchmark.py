@@ -101,7 +101,7 @@ def test_other_data_or_other_code_is_trained_anew(
     rewrite(2, seed=5)
     compare([world], one, home=home, out=tmp_path, repeats=1)
     assert len(trained) == 2 * before
-    monkeypatch.setattr(runs, "_code", lambda: "changed")
+    monkeypatch.setattr(runs, "training_code", lambda: "changed")
     compare([world], one, home=home, out=tmp_path, repeats=1)
     assert len(trained) == 3 * before
 
